@@ -1,0 +1,200 @@
+package agent
+
+// Header names of the API.
+const (
+	HeaderTimestamp         = "X-Timestamp"
+	HeaderSignature         = "X-Signature"
+	HeaderNonce             = "X-Nonce"
+	HeaderNode              = "X-Node"
+	HeaderResponseSignature = "X-Response-Signature"
+	HeaderInterfaceDigest   = "X-Interface-Digest"
+)
+
+// Hidden stands in raw_config for a secret that is not sent; no PUT accepts it.
+const Hidden = "(hidden)"
+
+// Health is the answer of GET /health.
+type Health struct {
+	Status    string `json:"status"` // "ok"
+	Timestamp int64  `json:"timestamp"`
+	Uptime    int64  `json:"uptime"` // seconds
+	Version   string `json:"version"`
+	AgentID   string `json:"agent_id"` // empty: the original agent
+	// Capabilities name what this agent can do beyond the original: see the Cap constants.
+	Capabilities []string `json:"capabilities"`
+}
+
+// Capabilities of an agent.
+const (
+	CapV2    = "v2"    // nonces, node, signed answers
+	CapETag  = "etag"  // digests, 304, Prefer: wait
+	CapApply = "apply" // POST apply
+)
+
+// Dump is the answer of GET /v1/wg/{if}/dump.
+type Dump struct {
+	Interface string     `json:"interface"`
+	Peers     []DumpPeer `json:"peers"`
+}
+
+// DumpPeer is one peer of a Dump.
+type DumpPeer struct {
+	PublicKey    string  `json:"public_key"`
+	PresharedKey *string `json:"preshared_key"` // null: none, or hidden
+	// PresharedKeyMAC lets a hidden key be compared: see engine.MACKey. The original has none.
+	PresharedKeyMAC     *string  `json:"preshared_key_mac"`
+	Endpoint            *string  `json:"endpoint"`
+	AllowedIPs          []string `json:"allowed_ips"`
+	LatestHandshake     *int64   `json:"latest_handshake"` // Unix seconds; null: never
+	TransferRx          int64    `json:"transfer_rx"`
+	TransferTx          int64    `json:"transfer_tx"`
+	PersistentKeepalive int      `json:"persistent_keepalive"`
+}
+
+// InterfaceSummary is one entry of GET /v1/wg.
+type InterfaceSummary struct {
+	Name            string   `json:"name"`
+	Backend         string   `json:"backend"`
+	Up              bool     `json:"up"`
+	PublicKey       string   `json:"public_key"`
+	ListenPort      int      `json:"listen_port"`
+	FwMark          uint32   `json:"fwmark"`
+	Addresses       []string `json:"addresses"`
+	MTU             int      `json:"mtu"`
+	PeerCount       int      `json:"peer_count"`
+	Digest          string   `json:"digest"`
+	InterfaceDigest string   `json:"interface_digest"`
+}
+
+// InterfaceConfig is the config member of GET /v1/wg/{if}/config: the host's file.
+type InterfaceConfig struct {
+	PrivateKey *string `json:"private_key"`
+	ListenPort *int    `json:"listen_port"`
+	Address    *string `json:"address"`
+	PostUp     *string `json:"post_up"`
+	PreDown    *string `json:"pre_down"`
+	MTU        *int    `json:"mtu"`
+	DNS        *string `json:"dns"`
+	Table      *string `json:"table"`
+	RawConfig  string  `json:"raw_config"`
+
+	// Beyond the original:
+	PublicKey *string  `json:"public_key"`
+	FwMark    *uint32  `json:"fwmark"`
+	Hooks     *Hooks   `json:"hooks"`
+	Addresses []string `json:"addresses"`
+}
+
+// Hooks are wg-quick(8)'s, each in the order of the file.
+type Hooks struct {
+	PreUp    []string `json:"pre_up"`
+	PostUp   []string `json:"post_up"`
+	PreDown  []string `json:"pre_down"`
+	PostDown []string `json:"post_down"`
+}
+
+// Config is the answer of GET /v1/wg/{if}/config.
+type Config struct {
+	Interface string          `json:"interface"`
+	Config    InterfaceConfig `json:"config"`
+}
+
+// ConfigUpdate is the body of PUT /v1/wg/{if}/config. nil leaves a field as it is, "" clears it.
+type ConfigUpdate struct {
+	PrivateKey *string `json:"private_key,omitempty"`
+	ListenPort *int    `json:"listen_port,omitempty"`
+	Address    *string `json:"address,omitempty"`
+	PostUp     *string `json:"post_up,omitempty"`
+	PreDown    *string `json:"pre_down,omitempty"`
+	MTU        *int    `json:"mtu,omitempty"`
+	DNS        *string `json:"dns,omitempty"`
+	Table      *string `json:"table,omitempty"`
+	FwMark     *uint32 `json:"fwmark,omitempty"`
+}
+
+// Success is the answer of a write of the original's API. Members that do not apply are left out.
+type Success struct {
+	Status   string     `json:"status"` // "success"
+	Message  string     `json:"message"`
+	Peer     *AddedPeer `json:"peer,omitempty"`
+	Reloaded *bool      `json:"reloaded,omitempty"`
+	WasDown  *bool      `json:"was_down,omitempty"`
+	WasUp    *bool      `json:"was_up,omitempty"`
+}
+
+// AddedPeer echoes what POST peers was given.
+type AddedPeer struct {
+	PublicKey  string   `json:"public_key"`
+	AllowedIPs []string `json:"allowed_ips"`
+}
+
+// PeerBody is the body of POST and PUT peers, and a peer of Apply. nil leaves a field as it is;
+// 0, "" and [] clear.
+type PeerBody struct {
+	PublicKey           string    `json:"public_key"`
+	AllowedIPs          *[]string `json:"allowed_ips,omitempty"`
+	PresharedKey        *string   `json:"preshared_key,omitempty"`
+	PersistentKeepalive *int      `json:"persistent_keepalive,omitempty"`
+	Endpoint            *string   `json:"endpoint,omitempty"`
+}
+
+// Ops of a Change.
+const (
+	OpPut    = "put"
+	OpRemove = "remove"
+)
+
+// Change is one entry of Apply.Changes.
+type Change struct {
+	Op string `json:"op"` // OpPut or OpRemove
+	PeerBody
+	// TakeFrom names the peer that holds one of the allowed IPs: the prefix moves in the same step.
+	TakeFrom *string `json:"take_from,omitempty"`
+}
+
+// Apply is the body of POST /v1/wg/{if}/apply. Exactly one of Peers (the whole desired state) and
+// Changes is given.
+type Apply struct {
+	Peers            *[]PeerBody `json:"peers,omitempty"`
+	Changes          *[]Change   `json:"changes,omitempty"`
+	RemoveUnknown    bool        `json:"remove_unknown,omitempty"`
+	AllowEmpty       bool        `json:"allow_empty,omitempty"`
+	AllowMassRemoval bool        `json:"allow_mass_removal,omitempty"`
+	Expect           string      `json:"expect,omitempty"` // digest; another one is 412
+	DryRun           bool        `json:"dry_run,omitempty"`
+}
+
+// Applied is the answer of Apply; public keys, sorted.
+type Applied struct {
+	Added      []string     `json:"added"`
+	Updated    []string     `json:"updated"`
+	Removed    []string     `json:"removed"`
+	Unchanged  []string     `json:"unchanged"`
+	Failed     []FailedPeer `json:"failed"`
+	RolledBack bool         `json:"rolled_back"`
+	Before     string       `json:"before"` // digest
+	After      string       `json:"after"`
+}
+
+// FailedPeer says why a change of Apply could not be done.
+type FailedPeer struct {
+	PublicKey string `json:"public_key"`
+	Error     string `json:"error"`
+}
+
+// SyncConf is the body of POST /v1/wg/{if}/syncconf.
+type SyncConf struct {
+	Config     string `json:"config"` // base64 of what wg(8) setconf takes
+	AllowEmpty bool   `json:"allow_empty,omitempty"`
+}
+
+// Synced is the answer of SyncConf.
+type Synced struct {
+	Status    string   `json:"status"`
+	Message   string   `json:"message"`
+	Added     []string `json:"added"`
+	Updated   []string `json:"updated"`
+	Removed   []string `json:"removed"`
+	Unchanged []string `json:"unchanged"`
+	Digest    string   `json:"digest"`
+}
