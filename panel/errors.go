@@ -1,0 +1,55 @@
+package panel
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Errors of the use cases; panel/web maps each to an HTTP status.
+var (
+	ErrNotFound     = errors.New("not found")                                       // 404
+	ErrConflict     = errors.New("conflict")                                        // 409
+	ErrUnauthorized = errors.New("unauthorized")                                    // 401
+	ErrForbidden    = errors.New("forbidden")                                       // 403
+	ErrNode         = errors.New("the node did not answer")                         // 502
+	ErrNoPrivateKey = errors.New("the panel does not have this peer's private key") // 409 no_private_key
+)
+
+// FieldProblem is one refused field.
+type FieldProblem struct {
+	Field string `json:"field"`
+	Error string `json:"error"`
+}
+
+// InvalidError lists the refused fields (422).
+type InvalidError struct {
+	Problems []FieldProblem
+}
+
+// Error is one line.
+func (e *InvalidError) Error() string {
+	parts := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		parts[i] = p.Field + ": " + p.Error
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Invalid makes an InvalidError of one field.
+func Invalid(field, format string, args ...any) *InvalidError {
+	return &InvalidError{Problems: []FieldProblem{{Field: field, Error: fmt.Sprintf(format, args...)}}}
+}
+
+// NodeError says what went wrong between the panel and one node (502). It wraps ErrNode.
+type NodeError struct {
+	NodeID string
+	Code   string // unreachable, refused, unauthorized, clock, not_authentic, original_agent, …
+	Reason string
+}
+
+// Error names the node.
+func (e *NodeError) Error() string { return fmt.Sprintf("node %s: %s", e.NodeID, e.Reason) }
+
+// Unwrap makes errors.Is(err, ErrNode) true.
+func (e *NodeError) Unwrap() error { return ErrNode }

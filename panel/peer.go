@@ -1,0 +1,66 @@
+package panel
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/wgfleet/wgfleet/engine"
+)
+
+// Peer is one peer of a node's interface as the panel wants it, and the client's side of it.
+type Peer struct {
+	ID                string
+	Name              string
+	NodeID            string
+	PublicKey         wgtypes.Key
+	PrivateKey        engine.SecretKey // zero: the panel does not have it
+	PresharedKey      engine.SecretKey
+	AllowedIPs        []netip.Prefix
+	Keepalive         *int    // seconds; nil: the node's override, else the panel's default
+	DNS               *string // client file only, as the next two
+	MTU               *int
+	EndpointAllowedIP *string
+	Enabled           bool // a disabled peer is not desired on the node
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+}
+
+// Effective is what holds for a peer: its own field, else the node's override, else the default.
+type Effective struct {
+	DNS               string
+	MTU               int
+	Keepalive         int
+	EndpointAllowedIP string
+	Endpoint          string // host:port that the client dials; "" where the node names none
+}
+
+// PeerView is a peer with what holds for it.
+type PeerView struct {
+	Peer
+	Interface string
+	Effective Effective
+	Warnings  []string // for example nested prefixes
+}
+
+// PeerInput creates a peer, or changes one: an absent field stays as it is.
+type PeerInput struct {
+	Name              *string
+	PublicKey         *string // absent on create: the panel makes the key pair
+	PrivateKey        *string
+	PresharedKey      Optional[string] // a key, "auto", or cleared
+	AllowedIPs        *[]string        // absent on create: the lowest free address of each pool
+	Keepalive         Optional[int]
+	DNS               Optional[string]
+	MTU               Optional[int]
+	EndpointAllowedIP Optional[string]
+	Enabled           *bool
+	AllowOffline      bool // keep the change though the node can't be reached
+}
+
+// Page asks for a part of a list. Limit 0: all.
+type Page struct {
+	Limit  int
+	Cursor string
+}

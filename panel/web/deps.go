@@ -1,0 +1,59 @@
+package web
+
+import (
+	"context"
+
+	"github.com/wgfleet/wgfleet/panel"
+	"github.com/wgfleet/wgfleet/panel/drift"
+)
+
+// Nodes are the use cases behind /api/nodes.
+type Nodes interface {
+	Nodes(ctx context.Context, p panel.Page) (nodes []panel.NodeView, next string, err error)
+	Node(ctx context.Context, id string) (panel.NodeView, error)
+	// CreateNode returns the secret as well where it was made here: it is shown that once.
+	CreateNode(ctx context.Context, in panel.NodeInput) (n panel.NodeView, madeSecret string, err error)
+	UpdateNode(ctx context.Context, id string, in panel.NodeInput) (panel.NodeView, error)
+	DeleteNode(ctx context.Context, id string) error
+	TestNode(ctx context.Context, id string) (panel.NodeTest, error)
+}
+
+// Interfaces are the use cases behind /api/nodes/{id}/interface.
+type Interfaces interface {
+	Interface(ctx context.Context, nodeID string) (panel.InterfaceWish, error)
+	SetInterface(ctx context.Context, nodeID string, w panel.InterfaceWish) (panel.InterfaceWish, error)
+	// SyncInterface writes the wish to the node.
+	SyncInterface(ctx context.Context, nodeID string) error
+	EnableInterface(ctx context.Context, nodeID string, up bool) error
+}
+
+// Peers are the use cases behind /api/nodes/{id}/peers and /api/peers.
+type Peers interface {
+	Peers(ctx context.Context, nodeID string, p panel.Page) (peers []panel.PeerView, next string, err error)
+	SearchPeers(ctx context.Context, q string, p panel.Page) (peers []panel.PeerView, next string, err error)
+	Peer(ctx context.Context, nodeID, peerID string) (panel.PeerView, error)
+	// CreatePeer takes a node id, or "auto".
+	CreatePeer(ctx context.Context, node string, in panel.PeerInput) (panel.PeerView, error)
+	UpdatePeer(ctx context.Context, nodeID, peerID string, in panel.PeerInput) (panel.PeerView, error)
+	DeletePeer(ctx context.Context, nodeID, peerID string, allowOffline bool) error
+	// ClientConfig is the client's wg-quick(8) file; panel.ErrNoPrivateKey where it can't be made.
+	ClientConfig(ctx context.Context, nodeID, peerID string) (string, error)
+}
+
+// Drift are the use cases behind /api/drift.
+type Drift interface {
+	Drift(ctx context.Context, nodeID string) (drift.Report, error)
+	// DriftAll looks at all nodes side by side; disabled ones are in it as unknown.
+	DriftAll(ctx context.Context) ([]drift.Report, error)
+	Reconcile(ctx context.Context, nodeID string, o panel.ReconcileOptions) (panel.ReconcileResult, error)
+}
+
+// Keys are the use cases behind /api/keys, and the door.
+type Keys interface {
+	Keys(ctx context.Context) ([]panel.Key, error)
+	// CreateKey returns the key itself: it is shown that once.
+	CreateKey(ctx context.Context, name, role string) (k panel.Key, token string, err error)
+	DeleteKey(ctx context.Context, id string) error
+	// Authenticate returns who a token belongs to, or panel.ErrUnauthorized.
+	Authenticate(ctx context.Context, token string) (panel.Key, error)
+}
