@@ -1,0 +1,69 @@
+package wgquick
+
+import "errors"
+
+// ParseStrict reads the input of "wg setconf" and "wg syncconf": only the sections and keys of
+// wg(8), each with a value that it takes. The first line that it would refuse is the error, a
+// *ParseError.
+func ParseStrict(data []byte) (*File, error) {
+	f, err := Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	first := f.unrecognized()
+	_, interfaceErr := f.Interface()
+	_, peersErr := f.Peers()
+	for _, err := range []error{interfaceErr, peersErr} {
+		if e, ok := errors.AsType[*ParseError](err); ok && (first == nil || e.Line < first.Line) {
+			first = e
+		}
+	}
+	if first != nil {
+		return nil, first
+	}
+	return f, nil
+}
+
+// unrecognized finds the first line that wg(8) does not know.
+func (f *File) unrecognized() *ParseError {
+	if f.bom {
+		return &ParseError{File: f.Name, Line: 1, Want: "no byte-order mark"}
+	}
+	for n, b := range f.blocks() {
+		for i := range b.lines {
+			l := &b.lines[i]
+			if what := l.unrecognized(b.section); what != "" {
+				e := &ParseError{File: f.Name, Line: n + i, Want: what}
+				if l.kind == linePair {
+					e.Key = safeName(l.name())
+				}
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+// unrecognized returns what wg(8) expects in the line's place, or "" where it is content.
+func (l *line) unrecognized(in section) string {
+	switch l.kind {
+	case lineBlank, lineComment:
+		return ""
+	case lineHeader:
+		if l.section == sectionOther {
+			return "[Interface] or [Peer]"
+		}
+		return ""
+	case linePair:
+		if l.key != keyUnknown && l.key.info().wg && l.key.info().section == in {
+			return ""
+		}
+	}
+	switch in {
+	case sectionInterface:
+		return "PrivateKey, ListenPort or FwMark = value in [Interface]"
+	case sectionPeer:
+		return "PublicKey, PresharedKey, AllowedIPs, Endpoint or PersistentKeepalive = value in [Peer]"
+	}
+	return "[Interface] or [Peer] before anything else"
+}
