@@ -49,8 +49,10 @@ func ReadBack(ctx context.Context, d Device, c Changes) (Observation, error) {
 	return o, nil
 }
 
-// settled fills in what the device chooses by itself.
+// settled fills in what the device chooses by itself, and the bits of the private key that every
+// implementation sets.
 func settled(want, seen Interface) Interface {
+	want.PrivateKey = want.PrivateKey.Clamped()
 	if want.ListenPort == 0 {
 		want.ListenPort = seen.ListenPort
 	}
@@ -103,7 +105,7 @@ func undo(now, before State, c Changes) Changes {
 		}
 		if p.Before != nil {
 			x := *p.Before
-			if ok && p.After != nil && p.After.Endpoint == x.Endpoint {
+			if ok && !namesEndpoint(p) {
 				x.Endpoint = present.Endpoint // it may have roamed meanwhile
 			}
 			want = append(want, x)
@@ -114,6 +116,11 @@ func undo(now, before State, c Changes) Changes {
 		back.Interface = &InterfaceChange{Before: now.Interface, After: before.Interface}
 	}
 	return back
+}
+
+// namesEndpoint reports whether the step itself sets another endpoint than there was.
+func namesEndpoint(c PeerChange) bool {
+	return c.Before != nil && c.After != nil && c.After.Endpoint.IsValid() && c.After.Endpoint != c.Before.Endpoint
 }
 
 func keysOf(c Changes) []wgtypes.Key {

@@ -101,9 +101,11 @@ func compareAt(have []Peer, i int, want []Peer, j int) int {
 	return bytes.Compare(have[i].PublicKey[:], want[j].PublicKey[:])
 }
 
-// Diff is DiffPeers and the interface's settings.
+// Diff is DiffPeers and the interface's settings. A wanted port or MTU of 0 leaves the choice to the
+// device, so whatever it has is as wanted.
 func Diff(have, want State, o DiffOptions) Changes {
 	c := Changes{Peers: DiffPeers(have.Peers, want.Peers, o)}
+	want.Interface = settled(want.Interface, have.Interface)
 	if !sameInterface(have.Interface, want.Interface) {
 		c.Interface = &InterfaceChange{Before: have.Interface, After: want.Interface}
 	}

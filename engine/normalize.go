@@ -105,9 +105,11 @@ func sortPrefixes(out []netip.Prefix) []netip.Prefix {
 	return slices.Compact(out)
 }
 
-// Normalize returns s with peers sorted by key and every prefix set in canonical form. The
-// argument is not changed. It does not judge: that is Validate's.
+// Normalize returns s with peers sorted by key, every prefix set in canonical form and the private
+// key clamped, as a device reads it back. The argument is not changed. It does not judge: that is
+// Validate's.
 func Normalize(s State) State {
+	s.Interface.PrivateKey = s.Interface.PrivateKey.Clamped()
 	s.Interface.Addresses = NormalizeAddresses(s.Interface.Addresses)
 	s.Peers = NormalizePeers(s.Peers)
 	return s
