@@ -36,7 +36,7 @@ func (f *File) SetInterface(key string, values ...string) error {
 	}
 	switch {
 	case len(wanted) == 0:
-		deleteLines(places)
+		f.deleteLines(places)
 	case id.info().hook, id.info().list && len(places) > 1 && oneWordEach(places):
 		f.setEach(id, places, wanted)
 	default:
@@ -179,7 +179,7 @@ func (f *File) setEach(id keyID, places []place, values []string) {
 			*places[i].line() = places[i].line().withValue(v)
 		}
 	}
-	deleteLines(places[n:])
+	f.deleteLines(places[n:])
 	var at place
 	if n > 0 {
 		at = places[n-1]
@@ -204,13 +204,18 @@ func (f *File) setOne(id keyID, places []place, value string) {
 		keep = 0
 	}
 	*places[keep].line() = places[keep].line().withValue(value)
-	deleteLines(slices.Delete(places, keep, keep+1))
+	f.deleteLines(slices.Delete(places, keep, keep+1))
 }
 
-// deleteLines takes lines away; places are in the order of the file.
-func deleteLines(places []place) {
+// deleteLines takes lines away; places are in the order of the file. A comment that would then
+// stand right above the next header is parted from it: it speaks of this section.
+func (f *File) deleteLines(places []place) {
 	for _, p := range slices.Backward(places) {
-		p.block.lines = slices.Delete(p.block.lines, p.index, p.index+1)
+		b := p.block
+		b.lines = slices.Delete(b.lines, p.index, p.index+1)
+		if b.lines[len(b.lines)-1].kind == lineComment && b.next != nil && b.next.header >= 0 {
+			f.insertBlank(b)
+		}
 	}
 }
 

@@ -115,7 +115,7 @@ func (f *File) setPeerKey(blocks []*block, key keyID, value string) {
 		places := b.find(key)
 		switch {
 		case value == "" || b != last:
-			deleteLines(places)
+			f.deleteLines(places)
 		case len(places) == 0:
 			f.insertPair(b, key, value)
 		default:
@@ -158,7 +158,7 @@ func (f *File) setAllowedIPs(b *block, wanted []netip.Prefix) {
 	for i, p := range slices.Backward(places) {
 		switch {
 		case len(texts[i]) == 0:
-			deleteLines([]place{p})
+			f.deleteLines([]place{p})
 		case !whole[i]:
 			*p.line() = p.line().withValue(strings.Join(texts[i], ", "))
 		}

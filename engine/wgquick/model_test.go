@@ -1,0 +1,190 @@
+package wgquick
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+	"pgregory.net/rapid"
+
+	"github.com/wgfleet/wgfleet/engine"
+)
+
+// model is the simplest thing that edits can be compared with.
+type model struct {
+	peers map[wgtypes.Key]Peer
+	iface map[string][]string
+}
+
+func newModel(t require.TestingT, f *File) model {
+	m := model{peers: make(map[wgtypes.Key]Peer), iface: make(map[string][]string)}
+	for _, p := range bare(t, f) {
+		m.peers[p.PublicKey] = p
+	}
+	i, err := f.Interface()
+	require.NoError(t, err)
+	m.iface = texts(i)
+	return m
+}
+
+// bare returns the peers in normal form, without name and line.
+func bare(t require.TestingT, f *File) []Peer {
+	peers, err := f.Peers()
+	require.NoError(t, err)
+	for i := range peers {
+		peers[i].Name, peers[i].Line = "", 0
+		peers[i].AllowedIPs = engine.NormalizePrefixes(peers[i].AllowedIPs)
+	}
+	return peers
+}
+
+// texts returns an interface as SetInterface takes it.
+func texts(i Interface) map[string][]string {
+	out := make(map[string][]string)
+	put := func(key string, values ...string) {
+		if len(values) > 0 && values[0] != "" {
+			out[key] = values
+		}
+	}
+	if !i.PrivateKey.IsZero() {
+		put("PrivateKey", i.PrivateKey.Clamped().Reveal().String())
+	}
+	if i.ListenPort != nil {
+		put("ListenPort", strconv.Itoa(*i.ListenPort))
+	}
+	if i.FwMark != nil {
+		put("FwMark", strconv.FormatUint(uint64(*i.FwMark), 10))
+	}
+	if i.MTU != nil {
+		put("MTU", strconv.Itoa(*i.MTU))
+	}
+	var list []string
+	for _, a := range i.Addresses {
+		list = append(list, a.String())
+	}
+	put("Address", list...)
+	list = nil
+	for _, a := range i.DNS {
+		list = append(list, a.String())
+	}
+	put("DNS", append(list, i.Search...)...)
+	put("Table", i.Table)
+	if i.SaveConfig {
+		put("SaveConfig", "true")
+	}
+	put("PreUp", i.PreUp...)
+	put("PostUp", i.PostUp...)
+	put("PreDown", i.PreDown...)
+	put("PostDown", i.PostDown...)
+	return out
+}
+
+func (m model) check(t require.TestingT, f *File) {
+	again, err := Parse(f.Bytes())
+	require.NoError(t, err)
+	for _, g := range []*File{f, again} {
+		got := newModel(t, g)
+		require.Equal(t, m.iface, got.iface)
+		require.Equal(t, m.peers, got.peers)
+	}
+	require.Equal(t, string(f.Bytes()), string(again.Bytes()))
+	require.Len(t, again.peers, len(f.peers), "the index is that of the file")
+}
+
+var (
+	drawPrefix = rapid.Custom(func(t *rapid.T) netip.Prefix {
+		if rapid.Bool().Draw(t, "v6") {
+			a := netip.AddrFrom16([16]byte{0: 0xfd, 15: rapid.Byte().Draw(t, "last")})
+			return netip.PrefixFrom(a, rapid.SampledFrom([]int{0, 64, 128}).Draw(t, "bits")).Masked()
+		}
+		a := netip.AddrFrom4([4]byte{10, 0, rapid.ByteRange(0, 3).Draw(t, "third"), rapid.ByteRange(0, 3).Draw(t, "last")})
+		return netip.PrefixFrom(a, rapid.SampledFrom([]int{0, 24, 32}).Draw(t, "bits")).Masked()
+	})
+	drawKey = rapid.Custom(func(t *rapid.T) wgtypes.Key {
+		return wgtypes.Key{0: rapid.ByteRange(1, 12).Draw(t, "key"), 31: 0x40}
+	})
+	drawPeer = rapid.Custom(func(t *rapid.T) Peer {
+		p := Peer{
+			PublicKey:           drawKey.Draw(t, "public key"),
+			AllowedIPs:          engine.NormalizePrefixes(rapid.SliceOfN(drawPrefix, 0, 4).Draw(t, "allowed IPs")),
+			PersistentKeepalive: rapid.SampledFrom([]int{0, 0, 1, 25, 65535}).Draw(t, "keepalive"),
+			Endpoint:            rapid.SampledFrom([]string{"", "", "192.0.2.1:5", "[2001:db8::1]:5", "host.example:5"}).Draw(t, "endpoint"),
+		}
+		if rapid.Bool().Draw(t, "psk") {
+			p.PresharedKey = engine.NewSecretKey(drawKey.Draw(t, "preshared key"))
+		}
+		return p
+	})
+	interfaceValues = map[string][][]string{
+		"Address":    {nil, {"10.8.0.1/24"}, {"10.8.0.1/24", "fd00::1/64"}, {"fd00::1/64"}},
+		"DNS":        {nil, {"1.1.1.1", "corp.example"}, {"fd00::53"}},
+		"ListenPort": {nil, {"0"}, {"51820"}},
+		"FwMark":     {nil, {"0"}, {"51820"}},
+		"MTU":        {nil, {"1280"}, {"1420"}},
+		"Table":      {nil, {"off"}, {"123"}},
+		"SaveConfig": {nil, {"true"}},
+		"PostUp":     {nil, {"a"}, {"a", "b # c"}, {"b # c", "a", "d"}},
+		"PreDown":    {nil, {"echo a=b"}, {"x", "x"}},
+	}
+)
+
+// TestEditsEqualTheModel: any sequence of edits of any fixture means what the same sequence makes
+// of a map, in memory and after printing and parsing.
+func TestEditsEqualTheModel(t *testing.T) {
+	var starts []string
+	for _, name := range allFixtures(t) {
+		if name != "odd-values.conf" { // it can't be interpreted, so it has no model
+			starts = append(starts, string(fixture(t, name)))
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		f, err := Parse([]byte(rapid.SampledFrom(starts).Draw(t, "file")))
+		require.NoError(t, err)
+		m := newModel(t, f)
+		known := func() []wgtypes.Key {
+			keys := []wgtypes.Key{drawKey.Draw(t, "some key")}
+			peers, err := f.Peers()
+			require.NoError(t, err)
+			for _, p := range peers {
+				keys = append(keys, p.PublicKey)
+			}
+			return keys
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"put": func(t *rapid.T) {
+				p := drawPeer.Draw(t, "peer")
+				p.PublicKey = rapid.SampledFrom(known()).Draw(t, "which")
+				require.NoError(t, f.PutPeer(p))
+				if p.Endpoint == "" {
+					p.Endpoint = m.peers[p.PublicKey].Endpoint
+				}
+				m.peers[p.PublicKey] = p
+			},
+			"remove": func(t *rapid.T) {
+				key := rapid.SampledFrom(known()).Draw(t, "which")
+				_, there := m.peers[key]
+				require.Equal(t, there, f.RemovePeer(key))
+				delete(m.peers, key)
+			},
+			"set": func(t *rapid.T) {
+				keys := make([]string, 0, len(interfaceValues))
+				for k := range interfaceValues {
+					keys = append(keys, k)
+				}
+				slices.Sort(keys)
+				key := rapid.SampledFrom(keys).Draw(t, "key")
+				values := rapid.SampledFrom(interfaceValues[key]).Draw(t, "values")
+				require.NoError(t, f.SetInterface(key, values...))
+				if len(values) == 0 {
+					delete(m.iface, key)
+				} else {
+					m.iface[key] = values
+				}
+			},
+			"": func(t *rapid.T) { m.check(t, f) },
+		})
+	})
+}
