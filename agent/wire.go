@@ -51,7 +51,12 @@ type DumpPeer struct {
 	PersistentKeepalive int      `json:"persistent_keepalive"`
 }
 
-// InterfaceSummary is one entry of GET /v1/wg.
+// Interfaces is the answer of GET /v1/wg, sorted by name.
+type Interfaces struct {
+	Interfaces []InterfaceSummary `json:"interfaces"`
+}
+
+// InterfaceSummary is one entry of Interfaces.
 type InterfaceSummary struct {
 	Name            string   `json:"name"`
 	Backend         string   `json:"backend"`
