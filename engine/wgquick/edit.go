@@ -210,13 +210,31 @@ func (f *File) setOne(id keyID, places []place, value string) {
 // deleteLines takes lines away; places are in the order of the file. A comment that would then
 // stand right above the next header is parted from it: it speaks of this section.
 func (f *File) deleteLines(places []place) {
-	for _, p := range slices.Backward(places) {
-		b := p.block
-		b.lines = slices.Delete(b.lines, p.index, p.index+1)
+	for len(places) > 0 {
+		b, n := places[0].block, 1
+		for n < len(places) && places[n].block == b {
+			n++
+		}
+		b.drop(places[:n])
+		places = places[n:]
 		if b.lines[len(b.lines)-1].kind == lineComment && b.next != nil && b.next.header >= 0 {
 			f.insertBlank(b)
 		}
 	}
+}
+
+// drop closes the gaps in one pass.
+func (b *block) drop(places []place) {
+	kept := b.lines[:places[0].index]
+	for i, p := range places {
+		end := len(b.lines)
+		if i+1 < len(places) {
+			end = places[i+1].index
+		}
+		kept = append(kept, b.lines[p.index+1:end]...)
+	}
+	clear(b.lines[len(kept):])
+	b.lines = kept
 }
 
 // insertPair adds a line behind the last key that comes before it in canonical order.

@@ -155,14 +155,16 @@ func (f *File) setAllowedIPs(b *block, wanted []netip.Prefix) {
 		texts[target] = append(texts[target], prefixesText(added))
 		whole[target] = false
 	}
-	for i, p := range slices.Backward(places) {
+	var empty []place
+	for i, p := range places {
 		switch {
 		case len(texts[i]) == 0:
-			f.deleteLines([]place{p})
+			empty = append(empty, p)
 		case !whole[i]:
 			*p.line() = p.line().withValue(strings.Join(texts[i], ", "))
 		}
 	}
+	f.deleteLines(empty)
 }
 
 // appendPeer adds a section at the end.

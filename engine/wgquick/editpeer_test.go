@@ -50,6 +50,8 @@ func TestPutPeer(t *testing.T) {
 		{"an entry goes", head + "AllowedIPs = 10.0.0.1, 10.2.0.0/16 # lan\nAllowedIPs = 10.3.0.0/16 # lab\n", a(nil), head + "AllowedIPs = 10.0.0.1 # lan\n"},
 		{"an entry comes", head + "AllowedIPs = 10.0.0.1/32 # self\nAllowedIPs = 10.3.0.0/16 # lab\n", a(func(p *Peer) { p.AllowedIPs = prefixes("10.0.0.1/32", "fd00::/64", "10.3.0.0/16") }), head + "AllowedIPs = 10.0.0.1/32 # self\nAllowedIPs = 10.3.0.0/16, fd00::/64 # lab\n"},
 		{"all entries change", head + "AllowedIPs = 10.9.0.1/32 # self\nAllowedIPs = 10.3.0.0/16\n", a(nil), head + "AllowedIPs = 10.0.0.1/32 # self\n"},
+		{"a line that stays whole is not touched", head + "AllowedIPs =10.0.0.1,10.2.0.0/16 # lan\nAllowedIPs = 10.3.0.0/16\n", a(func(p *Peer) { p.AllowedIPs = prefixes("10.0.0.1/32", "10.2.0.0/16") }), head + "AllowedIPs =10.0.0.1,10.2.0.0/16 # lan\n"},
+		{"a comment does not pass to the next section", head + "# Name = Alice\nAllowedIPs = 10.0.0.1/32\n[Peer]\nPublicKey = " + keyB + "\n", a(func(p *Peer) { p.AllowedIPs = nil }), head + "# Name = Alice\n\n[Peer]\nPublicKey = " + keyB + "\n"},
 		{"no entries", head + "AllowedIPs = 10.9.0.1/32\n", a(func(p *Peer) { p.AllowedIPs = nil }), head},
 		{"first entries", head + "Endpoint = a:1\n", a(nil), head + "AllowedIPs = 10.0.0.1/32\nEndpoint = a:1\n"},
 		{"unreadable values are replaced", head + "AllowedIPs = x\nPersistentKeepalive = y\nPresharedKey = z\n", a(nil), head + "AllowedIPs = 10.0.0.1/32\n"},

@@ -159,10 +159,10 @@ func TestValuesOutOfTheGrammar(t *testing.T) {
 		"MTU":         {"0", "auto", "65536", "14 00"},
 		"Table":       {"a b", "-1", "a;b"},
 		"SaveConfig":  {"", "yes", "1"},
-		"Address":     {"10.0.0.1/33", "10.0.0", "fe80::1%eth0/64", "10.0.0.1/24 x"},
+		"Address":     {"10.0.0.1/33", "10.0.0", "fe80::1%eth0/64", "10.0.0.1/24 x", "10.0.0.1/24,\u00a010.0.0.2/24"},
 		"DNS":         {"1.1.1", "::g", "exa$mple"},
 		"PrivateKey":  {"", "abc", key[:43], key + "=", "RvAqoWAQ5E+X/qC87TGQef1fLCG8TMUI+2zAo0EdYGR="},
-		"AllowedIPs ": {"", ",", "10.0.0.0/8,", "10.0.0.0/8 10.1.0.0/16", "10.0.0.0/33", "::/129", "+10.0.0.0/8", "10.0.0.1/255.0.0.0", "(none)"},
+		"AllowedIPs ": {"", ",", "10.0.0.0/8,", "10.0.0.0/8 10.1.0.0/16", "10.0.0.0/33", "::/129", "+10.0.0.0/8", "10.0.0.1/255.0.0.0", "(none)", "\u00a010.0.0.0/8"},
 		"Endpoint ":   {"", "host", "host:", ":1", "host:0", "host:65536", "[::1]", "[::1:5", "[1.2.3.4]:5", "[host]:5", "ho st/:5", "-h:5", "::1:x"},
 		"PersistentKeepalive ": {
 			"", "-1", "65536", "25.0", "on",
@@ -209,6 +209,13 @@ func TestValuesInTheGrammar(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, peers[0].PersistentKeepalive)
 	require.True(t, peers[0].PresharedKey.IsZero())
+}
+
+// TestSpaceWithinKeys: wg(8) takes it, wg-quick(8) does not.
+func TestSpaceWithinKeys(t *testing.T) {
+	i, err := parseText(t, "[Interface]\nListen Port = 5\nPost Up = id\nM TU = 1400\n").Interface()
+	require.NoError(t, err)
+	require.Equal(t, Interface{ListenPort: new(5)}, i)
 }
 
 func TestPeerWithoutPublicKey(t *testing.T) {
