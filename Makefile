@@ -1,0 +1,59 @@
+# `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := $(shell go env GOPATH)/bin/golangci-lint
+
+VERSION ?= $(shell git describe --tags --match 'v*' 2>/dev/null || echo v0.1.0-dev)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## write the static binary to bin/wgfleet
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/wgfleet ./cmd/wgfleet
+
+.PHONY: demo
+demo: build ## watch a whole fleet drift and be put right, in one process
+	bin/wgfleet demo
+
+.PHONY: test
+test: ## all tests that need no privileges
+	go test -timeout 15m ./...
+
+.PHONY: race
+race: ## the same tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -timeout 25m ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for a few seconds (FUZZTIME=30s for longer)
+	.ci/fuzz
+
+.PHONY: bench
+bench: ## all benchmarks, with allocations
+	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+.PHONY: test-tun
+test-tun: ## the engine, agent and command tests on real TUN devices (root; own network namespaces)
+	.ci/test-tun ./engine/... ./agent/... ./cmd/...
+
+.PHONY: lint
+lint: lint-tool ## golangci-lint with .golangci.yml
+	$(GOLANGCI) run ./...
+
+.PHONY: lint-tool
+lint-tool: ## install the pinned golangci-lint where it is missing
+	@$(GOLANGCI) version 2>/dev/null | grep -qF '$(GOLANGCI_VERSION:v%=%)' || \
+		go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+.PHONY: tidy-check
+tidy-check: ## go.mod and go.sum say what the code needs, no more
+	go mod tidy -diff
+
+.PHONY: clean
+clean: ## remove what build made
+	rm -rf bin dist
