@@ -1,0 +1,127 @@
+package panelclient
+
+import "time"
+
+// Node is what tables show of a node.
+type Node struct {
+	ID          string     `json:"id"`
+	Name        string     `json:"name"`
+	AgentURL    string     `json:"agent_url"`
+	WGInterface string     `json:"wg_interface"`
+	Endpoint    string     `json:"endpoint"`
+	IPPoolCIDR  string     `json:"ip_pool_cidr"`
+	Enabled     bool       `json:"enabled"`
+	Weight      int        `json:"weight"`
+	MaxPeers    int        `json:"max_peers"`
+	PeerCount   int        `json:"peer_count"`
+	IsPanelNode bool       `json:"is_panel_node"`
+	LastSeen    *time.Time `json:"last_seen"`
+	Health      string     `json:"health"`
+	Secret      string     `json:"secret"` // only in the answer of a creation that made it
+}
+
+// Peer is what tables show of a peer.
+type Peer struct {
+	ID            string   `json:"id"`
+	Name          string   `json:"name"`
+	NodeID        string   `json:"node_id"`
+	Interface     string   `json:"interface"`
+	PublicKey     string   `json:"public_key"`
+	HasPrivateKey bool     `json:"has_private_key"`
+	AllowedIPs    []string `json:"allowed_ips"`
+	Enabled       bool     `json:"enabled"`
+	Warnings      []string `json:"warnings"`
+}
+
+// Key is an API key without the key.
+type Key struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	Role      string    `json:"role"`
+	CreatedAt time.Time `json:"created_at"`
+	Key       string    `json:"key"` // only in the answer of a creation
+}
+
+// Verdicts of a Report.
+const (
+	InSync  = "in_sync"
+	Drifted = "drift"
+	Unknown = "unknown"
+)
+
+// Report is the drift of one node.
+type Report struct {
+	NodeID     string           `json:"node_id"`
+	Status     string           `json:"status"`
+	Error      string           `json:"error"`
+	Unknown    []UnknownPeer    `json:"unknown_peers"`
+	Missing    []MissingPeer    `json:"missing_peers"`
+	Mismatched []MismatchedPeer `json:"mismatched_peers"`
+	Interface  []Mismatch       `json:"interface_mismatches"`
+}
+
+// UnknownPeer is on the node but not in the panel.
+type UnknownPeer struct {
+	PublicKey  string   `json:"public_key"`
+	AllowedIPs []string `json:"allowed_ips"`
+}
+
+// MissingPeer is in the panel but not on the node.
+type MissingPeer struct {
+	PublicKey  string   `json:"public_key"`
+	Name       string   `json:"name"`
+	AllowedIPs []string `json:"allowed_ips"`
+}
+
+// MismatchedPeer is on both sides with another configuration.
+type MismatchedPeer struct {
+	PublicKey  string     `json:"public_key"`
+	Name       string     `json:"name"`
+	Mismatches []Mismatch `json:"mismatches"`
+}
+
+// Mismatch is one field that differs.
+type Mismatch struct {
+	Field    string `json:"field"`
+	Expected any    `json:"expected"`
+	Actual   any    `json:"actual"`
+}
+
+// Reconciled is the outcome of a reconciliation, or the plan of a dry run.
+type Reconciled struct {
+	Added    []string         `json:"added"`
+	Updated  []string         `json:"updated"`
+	Removed  []string         `json:"removed"`
+	Adopted  []string         `json:"adopted"`
+	Errors   []ReconcileError `json:"errors"`
+	Verified bool             `json:"verified"`
+	Residual *Report          `json:"residual"`
+}
+
+// ReconcileError is one action that failed.
+type ReconcileError struct {
+	Peer   string `json:"peer"`
+	Action string `json:"action"`
+	Error  string `json:"error"`
+}
+
+// ReconcileRequest asks for a reconciliation.
+type ReconcileRequest struct {
+	Missing          bool `json:"reconcile_missing"`
+	Mismatched       bool `json:"reconcile_mismatched"`
+	RemoveUnknown    bool `json:"remove_unknown"`
+	AdoptUnknown     bool `json:"adopt_unknown,omitempty"`
+	Atomic           bool `json:"atomic,omitempty"`
+	DryRun           bool `json:"dry_run,omitempty"`
+	AllowMassRemoval bool `json:"allow_mass_removal,omitempty"`
+}
+
+// NodeTest is the outcome of a contact with an agent.
+type NodeTest struct {
+	Reachable     bool     `json:"reachable"`
+	Authenticated bool     `json:"authenticated"`
+	AgentID       string   `json:"agent_id"`
+	Version       string   `json:"version"`
+	Interfaces    []string `json:"interfaces"`
+	Error         string   `json:"error"`
+}
