@@ -203,3 +203,60 @@ type Synced struct {
 	Unchanged []string `json:"unchanged"`
 	Digest    string   `json:"digest"`
 }
+
+// NodeStatus is the answer of GET /v1/status.
+type NodeStatus struct {
+	Status    string          `json:"status"` // "ok"
+	Timestamp int64           `json:"timestamp"`
+	Uptime    int64           `json:"uptime"` // seconds
+	Version   string          `json:"version"`
+	System    System          `json:"system"`
+	WireGuard WireGuardStatus `json:"wireguard"`
+}
+
+// System are figures of the host.
+type System struct {
+	CPUPercent float64 `json:"cpu_percent"`
+	Memory     Memory  `json:"memory"`
+	Disk       Disk    `json:"disk"`
+	Network    Traffic `json:"network"`
+}
+
+// Memory is in bytes.
+type Memory struct {
+	Total     uint64  `json:"total"`
+	Available uint64  `json:"available"`
+	Percent   float64 `json:"percent"`
+	Used      uint64  `json:"used"`
+}
+
+// Disk is the root file system, in bytes.
+type Disk struct {
+	Total   uint64  `json:"total"`
+	Used    uint64  `json:"used"`
+	Free    uint64  `json:"free"`
+	Percent float64 `json:"percent"`
+}
+
+// Traffic is that of all network interfaces since the host started.
+type Traffic struct {
+	BytesSent   uint64 `json:"bytes_sent"`
+	BytesRecv   uint64 `json:"bytes_recv"`
+	PacketsSent uint64 `json:"packets_sent"`
+	PacketsRecv uint64 `json:"packets_recv"`
+}
+
+// WireGuardStatus are the interfaces that are up.
+type WireGuardStatus struct {
+	Interfaces     map[string]InterfaceStatus `json:"interfaces"`
+	InterfaceCount int                        `json:"interface_count"`
+}
+
+// InterfaceStatus sums an interface up.
+type InterfaceStatus struct {
+	Status       string `json:"status"` // "up"
+	PeerCount    int    `json:"peer_count"`
+	ActivePeers  int    `json:"active_peers"` // handshake within 3 minutes
+	TotalRxBytes int64  `json:"total_rx_bytes"`
+	TotalTxBytes int64  `json:"total_tx_bytes"`
+}

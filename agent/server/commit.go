@@ -1,0 +1,313 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/wgfleet/wgfleet/engine"
+)
+
+const (
+	// readBackBelow: an interface with fewer peers is read back, and its file written, before the
+	// answer; with more, both follow.
+	readBackBelow = 1000
+	followDelay   = 300 * time.Millisecond
+	commitTimeout = time.Minute
+)
+
+// commit does the changes on the device, makes them durable and brings the host's file along: all
+// or nothing. The caller holds the slot and has the model from before. What a client that hung up
+// had asked for is still done whole.
+func (s *Server) commit(ctx context.Context, sl *slot, d engine.Device, before *model, c engine.Changes) (*model, error) {
+	if c.Empty() {
+		return before, nil
+	}
+	sl.holders.sync(before)
+	if err := sl.holders.judge(before.state, c); err != nil {
+		return nil, err
+	}
+	var file *fileEdit
+	if c.Interface != nil || !many(before, c) {
+		var err error
+		if file, err = s.prepareEdit(sl, c); err != nil {
+			return nil, err
+		}
+		defer file.discard()
+	}
+	return s.commitFile(ctx, sl, d, before, c, file)
+}
+
+// many reports whether the read-back and the file follow the answer.
+func many(before *model, c engine.Changes) bool {
+	return len(before.state.Peers)+len(c.Peers) >= readBackBelow
+}
+
+// commitFile is commit for changes that were judged, with the file that goes with them; nil: the
+// file follows.
+func (s *Server) commitFile(ctx context.Context, sl *slot, d engine.Device, before *model, c engine.Changes, file *fileEdit) (*model, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	after, err := configure(ctx, d, before, c, file == nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.keep(sl, c, file); err != nil {
+		return nil, engine.PutBack(ctx, d, before.state, c, err)
+	}
+	sl.holders.follow(c.Peers, after)
+	sl.store(d, after)
+	if file == nil {
+		s.follow(sl)
+	}
+	return after, nil
+}
+
+// configure changes the device and returns its model after. Where this process owns the device and
+// the full read may follow, the model is the old one with the changes: all changes pass through us.
+func configure(ctx context.Context, d engine.Device, before *model, c engine.Changes, later bool) (*model, error) {
+	owned, _ := d.(engine.Owned)
+	if err := d.Configure(ctx, c); err != nil {
+		return nil, engine.PutBack(ctx, d, before.state, c, err)
+	}
+	var revision uint64
+	if owned != nil {
+		revision = owned.Revision()
+	}
+	if owned != nil && later && before.stands {
+		after := before.patched(c)
+		after.revision, after.stands = revision, true
+		return after, nil
+	}
+	o, err := engine.ReadBack(ctx, d, c)
+	if err != nil {
+		return nil, engine.PutBack(ctx, d, before.state, c, err)
+	}
+	after := newModel(o.State)
+	if owned != nil {
+		after.revision, after.stands = revision, owned.Revision() == revision
+	}
+	return after, nil
+}
+
+// keep makes changes of the device durable: the journal first, which also knows the hash that the
+// file is about to have, then the file.
+func (s *Server) keep(sl *slot, c engine.Changes, file *fileEdit) error {
+	r := changesRecord(c)
+	file.note(&r)
+	if err := sl.journal.append(r); err != nil {
+		return err
+	}
+	if err := file.commit(); err != nil {
+		back := changesRecord(inverse(c))
+		return errors.Join(err, sl.journal.append(back))
+	}
+	return nil
+}
+
+// inverse undoes changes.
+func inverse(c engine.Changes) engine.Changes {
+	var back engine.Changes
+	if c.Interface != nil {
+		back.Interface = &engine.InterfaceChange{Before: c.Interface.After, After: c.Interface.Before}
+	}
+	for _, p := range c.Peers {
+		back.Peers = append(back.Peers, engine.PeerChange{Before: p.After, After: p.Before})
+	}
+	return back
+}
+
+// fileEdit is a change of the host's file that is ready to be made. A nil one changes nothing and
+// says nothing about the file.
+type fileEdit struct {
+	hash   string // of the file afterwards; "" where there is none
+	edited bool   // a person had changed the file
+	write  *prepared
+}
+
+// prepareEdit edits the file in memory and writes it beside the old one. An interface without a
+// file gets none.
+func (s *Server) prepareEdit(sl *slot, c engine.Changes) (*fileEdit, error) {
+	h, err := s.readHostFile(sl.name)
+	if err != nil {
+		return nil, err
+	}
+	if h == nil {
+		return &fileEdit{}, nil
+	}
+	if err := h.edit(s.withPending(sl, c)); err != nil {
+		return nil, fmt.Errorf("edit %s: %w", h.path, err)
+	}
+	return s.replaceFile(sl, h.path, h.hash, h.file.Bytes())
+}
+
+// withPending adds what the file does not hold yet.
+func (s *Server) withPending(sl *slot, c engine.Changes) engine.Changes {
+	pending := sl.journal.state.pending
+	if len(pending) == 0 {
+		return c
+	}
+	all := engine.Changes{Interface: c.Interface}
+	for key, p := range pending {
+		change := engine.PeerChange{After: p}
+		if p == nil {
+			change.Before = &engine.Peer{PublicKey: key}
+		}
+		all.Peers = append(all.Peers, change)
+	}
+	all.Peers = append(all.Peers, c.Peers...)
+	return all
+}
+
+// replaceFile prepares a file with new content; old is the hash of the present one, "" for none.
+func (s *Server) replaceFile(sl *slot, path, old string, content []byte) (*fileEdit, error) {
+	known := sl.journal.state.files
+	e := &fileEdit{hash: hashOf(content), edited: old != "" && len(known) > 0 && !slices.Contains(known, old)}
+	if e.hash == old {
+		return e, nil
+	}
+	var err error
+	e.write, err = prepareFile(path, content)
+	return e, err
+}
+
+func (e *fileEdit) note(r *record) {
+	if e == nil {
+		return
+	}
+	r.File = &e.hash
+	if e.edited {
+		r.Edited = &e.edited
+	}
+}
+
+func (e *fileEdit) commit() error {
+	if e == nil || e.write == nil {
+		return nil
+	}
+	return e.write.commit()
+}
+
+func (e *fileEdit) discard() {
+	if e != nil {
+		e.write.discard()
+	}
+}
+
+// noteFile records the file as it is now as ours.
+func (s *Server) noteFile(sl *slot) error {
+	h, err := s.readHostFile(sl.name)
+	if err != nil || h == nil {
+		return err
+	}
+	if slices.Contains(sl.journal.state.files, h.hash) {
+		return nil
+	}
+	edited := false
+	return sl.journal.append(record{File: &h.hash, Edited: &edited})
+}
+
+// follow schedules what an answer did not wait for: the host's file, the full read-back, compaction.
+func (s *Server) follow(sl *slot) {
+	sl.mu.Lock()
+	scheduled := sl.following
+	sl.following = true
+	sl.mu.Unlock()
+	if scheduled || s.running.Err() != nil {
+		return // Close flushes
+	}
+	s.tasks.Go(func() {
+		t := time.NewTimer(followDelay)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-s.running.Done():
+			return
+		}
+		sl.mu.Lock()
+		sl.following = false
+		sl.mu.Unlock()
+		s.followUp(sl)
+	})
+}
+
+func (s *Server) followUp(sl *slot) {
+	ctx, cancel := context.WithTimeout(s.running, commitTimeout)
+	defer cancel()
+	release, err := sl.hold(ctx)
+	if err != nil {
+		s.follow(sl) // a slow change has the slot
+		return
+	}
+	if !sl.gone {
+		if err = s.flush(sl); err == nil && sl.journal.grown() {
+			err = sl.journal.compact()
+		}
+	}
+	release()
+	if err != nil {
+		s.o.Logger.Error("the interface's file lags behind", "interface", sl.name, "error", err)
+		s.follow(sl)
+	}
+	if err := s.verifyModel(ctx, sl); err != nil && ctx.Err() == nil {
+		s.o.Logger.Error("reading the device back failed", "interface", sl.name, "error", err)
+	}
+}
+
+// flush writes what the host's file does not hold yet. The caller holds the slot.
+func (s *Server) flush(sl *slot) error {
+	if sl.journal == nil || len(sl.journal.state.pending) == 0 {
+		return nil
+	}
+	file, err := s.prepareEdit(sl, engine.Changes{})
+	if err != nil {
+		return err
+	}
+	defer file.discard()
+	before := s.withPending(sl, engine.Changes{})
+	var r record
+	file.note(&r)
+	if err := sl.journal.append(r); err != nil {
+		return err
+	}
+	if err := file.commit(); err != nil {
+		// They are pending again: recording them once more says so.
+		return errors.Join(err, sl.journal.append(changesRecord(before)))
+	}
+	return nil
+}
+
+// verifyModel reads an owned device in full and compares. A difference means that somebody changed
+// the device behind our back, or a bug: what was read becomes the model.
+func (s *Server) verifyModel(ctx context.Context, sl *slot) error {
+	d, m := sl.current()
+	if d == nil || !m.valid(d) {
+		return nil // the next use reads the device anyway
+	}
+	seen, _, err := observe(ctx, d)
+	if err != nil {
+		return sl.lost(d, err)
+	}
+	if !seen.stands || seen.revision != m.revision {
+		return nil // it changed meanwhile: that change is followed, too
+	}
+	left := engine.DiffPeers(seen.state.Peers, withoutEndpoints(m.state.Peers), engine.DiffOptions{RemoveUnknown: true})
+	if len(left) == 0 && seen.interfaceDigest == m.interfaceDigest {
+		return nil
+	}
+	s.o.Logger.LogAttrs(ctx, slog.LevelError, "the device is not what was set: its own state is taken",
+		slog.String("interface", sl.name), slog.Int("peers", len(left)))
+	sl.learn(d, m, seen)
+	return nil
+}
+
+func withoutEndpoints(peers []engine.Peer) []engine.Peer {
+	out := slices.Clone(peers)
+	for i := range out {
+		out[i].Endpoint = engine.Peer{}.Endpoint
+	}
+	return out
+}

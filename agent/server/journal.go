@@ -1,0 +1,215 @@
+package server
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// journal keeps the last good state of one interface in a folder: a snapshot and a log of what came
+// after it. Each record is its length, its checksum and JSON; an acknowledged one was fsynced. A
+// tail that was torn by a crash was never acknowledged and is cut off.
+//
+// It is not safe for concurrent use: who holds the slot has it.
+type journal struct {
+	dir        string
+	log        *os.File
+	size       int64 // of the log up to the last good record
+	generation uint64
+	state      *lastState
+	broken     error // the log could not be brought back to size
+}
+
+const (
+	recordHeader = 8 // length, checksum
+	maxRecord    = 256 << 20
+	compactAbove = 4 << 20 // bytes of log
+	snapshotName = "snapshot"
+	logPrefix    = "log."
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// frame puts length and checksum before a payload.
+func frame(payload []byte) []byte {
+	b := make([]byte, recordHeader, recordHeader+len(payload))
+	binary.LittleEndian.PutUint32(b, uint32(len(payload)))
+	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(payload, castagnoli))
+	return append(b, payload...)
+}
+
+// unframe returns the first payload and what follows; false where there is no whole record.
+func unframe(b []byte) (payload, rest []byte, ok bool) {
+	if len(b) < recordHeader {
+		return nil, b, false
+	}
+	n := binary.LittleEndian.Uint32(b)
+	if n > maxRecord || uint64(n) > uint64(len(b)-recordHeader) {
+		return nil, b, false
+	}
+	payload = b[recordHeader : recordHeader+int(n)]
+	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
+		return nil, b, false
+	}
+	return payload, b[recordHeader+int(n):], true
+}
+
+// replay takes the records of a log into state and returns how many bytes of it are good.
+func replay(state *lastState, log []byte) int64 {
+	rest := log
+	for {
+		payload, next, ok := unframe(rest)
+		if !ok {
+			break
+		}
+		var r record
+		if json.Unmarshal(payload, &r) != nil || state.do(r) != nil {
+			break
+		}
+		rest = next
+	}
+	return int64(len(log) - len(rest))
+}
+
+// snapshotFile is the payload of a snapshot.
+type snapshotFile struct {
+	Generation uint64 `json:"generation"`
+	Record     record `json:"record"`
+}
+
+// openJournal reads a folder, which need not exist.
+func openJournal(dir string) (*journal, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of the last good state: %w", err)
+	}
+	j := &journal{dir: dir, state: newLastState()}
+	if err := j.readSnapshot(); err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(j.logPath())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the last good state: %w", err)
+	}
+	j.size = replay(j.state, data)
+	if err := j.openLog(); err != nil {
+		return nil, err
+	}
+	j.removeOld()
+	return j, nil
+}
+
+func (j *journal) readSnapshot() error {
+	data, err := os.ReadFile(filepath.Join(j.dir, snapshotName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the last good state: %w", err)
+	}
+	payload, _, ok := unframe(data)
+	var s snapshotFile
+	if !ok || json.Unmarshal(payload, &s) != nil || j.state.do(s.Record) != nil {
+		return fmt.Errorf("the last good state in %s is damaged", j.dir)
+	}
+	j.generation = s.Generation
+	return nil
+}
+
+func (j *journal) logPath() string {
+	return filepath.Join(j.dir, logPrefix+strconv.FormatUint(j.generation, 10))
+}
+
+// openLog opens the log of the generation and cuts off what is not good.
+func (j *journal) openLog() error {
+	f, err := os.OpenFile(j.logPath(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the last good state: %w", err)
+	}
+	if err := f.Truncate(j.size); err != nil {
+		f.Close()
+		return fmt.Errorf("open the last good state: %w", err)
+	}
+	j.log = f
+	return syncDir(j.dir)
+}
+
+// removeOld removes the logs of other generations, which a snapshot has taken in.
+func (j *journal) removeOld() {
+	entries, err := os.ReadDir(j.dir)
+	if err != nil {
+		return // they cost space, nothing else
+	}
+	for _, e := range entries {
+		path := filepath.Join(j.dir, e.Name())
+		if strings.HasPrefix(e.Name(), logPrefix) && path != j.logPath() || strings.HasSuffix(e.Name(), ".tmp") {
+			os.Remove(path) //nolint:errcheck // as above
+		}
+	}
+}
+
+// append makes a record durable. On an error the state is as before.
+func (j *journal) append(r record) error {
+	if j.broken != nil {
+		return j.broken
+	}
+	payload, err := r.encode()
+	if err != nil {
+		return err
+	}
+	b := frame(payload)
+	_, err = j.log.WriteAt(b, j.size)
+	if err == nil {
+		err = j.log.Sync()
+	}
+	if err != nil {
+		if cut := j.log.Truncate(j.size); cut != nil {
+			j.broken = fmt.Errorf("the last good state can't be written: %w", cut)
+		}
+		return fmt.Errorf("keep the last good state: %w", err)
+	}
+	j.size += int64(len(b))
+	return j.state.do(r)
+}
+
+// grown reports whether it is time to compact.
+func (j *journal) grown() bool { return j.size > compactAbove || j.broken != nil }
+
+// compact writes a snapshot and begins a new log.
+func (j *journal) compact() error {
+	payload, err := json.Marshal(snapshotFile{Generation: j.generation + 1, Record: j.state.snapshot()})
+	if err != nil {
+		return fmt.Errorf("encode the last good state: %w", err)
+	}
+	if err := writeFile(filepath.Join(j.dir, snapshotName), frame(payload)); err != nil {
+		return err
+	}
+	old := j.log
+	j.generation++
+	j.size = 0
+	if err := j.openLog(); err != nil {
+		j.broken = err
+		return err
+	}
+	j.broken = nil
+	old.Close()
+	j.removeOld()
+	return nil
+}
+
+func (j *journal) close() error { return j.log.Close() }
+
+// remove forgets the interface.
+func (j *journal) remove() error {
+	j.log.Close()
+	if err := os.RemoveAll(j.dir); err != nil {
+		return fmt.Errorf("remove the last good state: %w", err)
+	}
+	return syncDir(filepath.Dir(j.dir))
+}

@@ -1,0 +1,382 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/wgquick"
+)
+
+// setting is one field of PUT config: a key of the file and its new values, none to clear it.
+type setting struct {
+	field, key string
+	values     []string
+}
+
+// decodeConfig reads the fields that are given.
+func decodeConfig(q *request) (*object, []setting, error) {
+	o, err := decodeBody(q)
+	if err != nil {
+		return nil, nil, err
+	}
+	var out []setting
+	for _, f := range []struct{ field, key string }{
+		{"private_key", "PrivateKey"}, {"address", "Address"}, {"dns", "DNS"}, {"table", "Table"},
+		{"post_up", "PostUp"}, {"pre_down", "PreDown"},
+	} {
+		if text := o.text(f.field, true); text != nil {
+			out = append(out, setting{f.field, f.key, []string{*text}})
+		}
+	}
+	for _, f := range []struct {
+		field, key string
+		largest    int
+	}{{"listen_port", "ListenPort", 65535}, {"mtu", "MTU", engine.MaxMTU}, {"fwmark", "FwMark", 1<<32 - 1}} {
+		if n := o.integerOrEmpty(f.field); n != nil {
+			if *n < 0 || *n > f.largest {
+				o.problem("value_error", o.at(f.field), fmt.Sprintf("expected 0 to %d", f.largest), echo(f.field, o.members[f.field]))
+			}
+			out = append(out, setting{f.field, f.key, []string{number(*n)}})
+		}
+	}
+	for _, set := range out {
+		checkSetting(o, set)
+	}
+	return o, out, o.err()
+}
+
+// integerOrEmpty reads a number; "" clears it.
+func (o *object) integerOrEmpty(field string) *int {
+	if string(o.members[field]) == `""` {
+		return new(int)
+	}
+	return o.integer(field, true)
+}
+
+// checkSetting refuses values that are no value of their key.
+func checkSetting(o *object, set setting) {
+	value := set.values[0]
+	loc := o.at(set.field)
+	switch {
+	case strings.Contains(value, agent.Hidden):
+		o.problem("value_error", loc, "(hidden) stands for a secret that is not shown: leave the field out to keep it", nil)
+	case set.field == "private_key" && value == "":
+		o.problem("value_error", loc, "an interface can't be without a private key", nil)
+	default:
+		if err := wgquick.New().SetInterface(set.key, set.values...); err != nil {
+			o.problem("value_error", loc, err.Error(), echo(set.field, o.members[set.field]))
+		}
+	}
+}
+
+// putConfig is PUT config: all of it takes effect and is written to the host's file, or nothing.
+func (s *Server) putConfig(ctx context.Context, q *request) (*answer, error) {
+	name := q.route.iface
+	if err := engine.ValidateName(name); err != nil {
+		return nil, err
+	}
+	o, settings, err := decodeConfig(q)
+	if err != nil {
+		return nil, err
+	}
+	sl, release, err := s.take(ctx, func() (*slot, error) { return s.slotFor(name), nil })
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	defer s.forgetIfNothing(sl)
+	d, err := s.deviceIfUp(ctx, sl)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.precondition(ctx, q, sl, d); err != nil {
+		return nil, err
+	}
+	if err := s.flush(sl); err != nil {
+		return nil, err
+	}
+	e, err := s.editConfig(ctx, sl, d, o, settings)
+	if err != nil {
+		return nil, err
+	}
+	defer e.write.discard()
+	reloaded, err := s.putInEffect(ctx, sl, d, e)
+	if err != nil {
+		return nil, err
+	}
+	return ok(agent.Success{Status: "success", Message: "Interface configuration updated successfully", Reloaded: &reloaded})
+}
+
+// forgetIfNothing drops the slot of a name for which nothing was made in the end.
+func (s *Server) forgetIfNothing(sl *slot) {
+	if d, _ := sl.current(); d != nil || s.hasFile(sl.name) || sl.journal == nil || sl.journal.state.known {
+		return
+	}
+	if err := sl.journal.remove(); err != nil {
+		s.o.Logger.Warn("an empty folder stays", "interface", sl.name, "error", err)
+	}
+	sl.journal = nil
+	s.forget(sl)
+}
+
+// configEdit is a changed configuration that was checked and is not in effect yet.
+type configEdit struct {
+	old, new wgquick.Interface
+	given    map[string]bool
+	changed  bool
+	content  []byte
+	state    engine.State // of the file afterwards
+	before   *model       // of the device; nil: down
+	write    *fileEdit
+}
+
+// editConfig edits the file in memory and checks the outcome.
+func (s *Server) editConfig(ctx context.Context, sl *slot, d engine.Device, o *object, settings []setting) (*configEdit, error) {
+	e := &configEdit{given: make(map[string]bool)}
+	h, err := s.readHostFile(sl.name)
+	if err != nil {
+		return nil, err
+	}
+	oldHash := ""
+	if d != nil {
+		_, known := sl.current()
+		if e.before, err = sl.modelOf(ctx, d, known); err != nil {
+			return nil, err
+		}
+	}
+	if h == nil {
+		if h, err = s.newHostFile(sl.name, e.before); err != nil {
+			return nil, err
+		}
+	} else {
+		oldHash = h.hash
+	}
+	before := h.file.Bytes()
+	if e.old, err = h.file.Interface(); err != nil {
+		return nil, fmt.Errorf("the interface's file can't be read: %w", err)
+	}
+	if err := s.allowHooks(e.old, settings); err != nil {
+		return nil, err
+	}
+	if err := e.set(h.file, settings); err != nil {
+		return nil, err
+	}
+	e.content = h.file.Bytes()
+	e.changed = oldHash == "" || string(before) != string(e.content)
+	if e.state, e.new, err = h.state(sl.name); err != nil {
+		return nil, err
+	}
+	if e.state.Interface.PrivateKey.IsZero() {
+		o.require("private_key")
+		return nil, errors.Join(o.err(), fieldErrorIf(o.err() == nil, "private_key", "the interface has none"))
+	}
+	if err := engine.Validate(e.state); err != nil {
+		return nil, err
+	}
+	e.write, err = s.replaceFile(sl, h.path, oldHash, e.content)
+	return e, err
+}
+
+func fieldErrorIf(yes bool, field, reason string) error {
+	if !yes {
+		return nil
+	}
+	return &engine.FieldError{Field: field, Reason: reason}
+}
+
+// newHostFile is the file of an interface that has none: what the device holds, where it is up.
+func (s *Server) newHostFile(name string, m *model) (*hostFile, error) {
+	h := &hostFile{path: s.confPath(name), file: wgquick.New()}
+	if m == nil {
+		return h, nil
+	}
+	i := m.state.Interface
+	for _, a := range i.Addresses {
+		if err := h.file.SetInterface("Address", append(h.file.Values("Interface", "Address"), a.String())...); err != nil {
+			return nil, err
+		}
+	}
+	if err := editInterface(h.file, engine.Interface{}, i); err != nil {
+		return nil, err
+	}
+	for _, p := range m.state.Peers {
+		if err := h.file.PutPeer(wgquick.NewPeer(p)); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// set writes the settings; a hook that the file has already is not touched, and neither are the
+// others under its key.
+func (e *configEdit) set(f *wgquick.File, settings []setting) error {
+	for _, set := range settings {
+		e.given[set.field] = true
+		if (set.key == "PostUp" || set.key == "PreDown") && set.values[0] != "" {
+			if last, there := f.Get("Interface", set.key); there && last == set.values[0] {
+				continue // what GET shows: read, changed elsewhere, written back
+			}
+		}
+		if err := f.SetInterface(set.key, set.values...); err != nil {
+			return fieldError([]any{"body", set.field}, set.field, err.Error(), nil)
+		}
+	}
+	return nil
+}
+
+// allowHooks applies the policy to the hooks that would change.
+func (s *Server) allowHooks(have wgquick.Interface, settings []setting) error {
+	if s.o.Hooks == HooksAllow {
+		return nil
+	}
+	local := slices.Concat(have.PreUp, have.PostUp, have.PreDown, have.PostDown)
+	for _, set := range settings {
+		present := have.PostUp
+		switch set.key {
+		case "PostUp":
+		case "PreDown":
+			present = have.PreDown
+		default:
+			continue
+		}
+		value := set.values[0]
+		same := len(present) > 0 && present[len(present)-1] == value || len(present) == 0 && value == ""
+		if same || s.o.Hooks == HooksLocal && (value == "" || slices.Contains(local, value)) {
+			continue
+		}
+		return agent.Errorf(agent.CodeHookRefused,
+			"%s: this host does not take hooks from the network: write it into %s there, or set WG_AGENT_HOOKS", set.field, "its file")
+	}
+	return nil
+}
+
+// putInEffect does the change on the device, where it is up, and writes the file.
+func (s *Server) putInEffect(ctx context.Context, sl *slot, d engine.Device, e *configEdit) (bool, error) {
+	if d == nil {
+		return false, s.keepDown(sl, e)
+	}
+	after := e.device()
+	change := engine.Changes{}
+	if s := (engine.State{Interface: after}); !engine.Diff(engine.State{Interface: e.before.state.Interface}, s, engine.DiffOptions{}).Empty() {
+		change.Interface = &engine.InterfaceChange{Before: e.before.state.Interface, After: after}
+	}
+	if !e.changed && change.Empty() {
+		return false, nil
+	}
+	if e.needsReload(after) {
+		return true, s.reload(ctx, sl, d, e, after)
+	}
+	if change.Empty() { // the file alone lagged behind
+		r := record{}
+		e.write.note(&r)
+		return true, errors.Join(sl.journal.append(r), e.write.commit())
+	}
+	sl.holders.sync(e.before)
+	if err := sl.holders.judge(e.before.state, change); err != nil {
+		return false, err
+	}
+	_, err := s.commitFile(ctx, sl, d, e.before, change, e.write)
+	return true, err
+}
+
+// device returns the settings of the device with what was given.
+func (e *configEdit) device() engine.Interface {
+	out, file := e.before.state.Interface, e.state.Interface
+	if e.given["private_key"] {
+		out.PrivateKey = file.PrivateKey
+	}
+	if e.given["listen_port"] && (file.ListenPort != 0 || e.old.ListenPort != nil && *e.old.ListenPort != 0) {
+		out.ListenPort = file.ListenPort
+	}
+	if e.given["fwmark"] {
+		out.FwMark = file.FwMark
+	}
+	if e.given["address"] {
+		out.Addresses = file.Addresses
+	}
+	if e.given["mtu"] && (file.MTU != 0 || e.old.MTU != nil) {
+		out.MTU = file.MTU
+	}
+	return out
+}
+
+// needsReload reports whether the interface must go down and up: what is not the device's own is
+// only set there.
+func (e *configEdit) needsReload(after engine.Interface) bool {
+	have := e.before.state.Interface
+	return !slices.Equal(have.Addresses, engine.NormalizeAddresses(after.Addresses)) || have.MTU != after.MTU ||
+		!slices.Equal(e.old.PostUp, e.new.PostUp) || !slices.Equal(e.old.PreDown, e.new.PreDown) ||
+		!slices.Equal(e.old.DNS, e.new.DNS) || !slices.Equal(e.old.Search, e.new.Search) || e.old.Table != e.new.Table
+}
+
+// reload takes the interface down with its old hooks and up with the new ones and all of its peers.
+// Where that fails it comes up as it was.
+func (s *Server) reload(ctx context.Context, sl *slot, d engine.Device, e *configEdit, after engine.Interface) error {
+	ctx = context.WithoutCancel(ctx)
+	m, _, err := observe(ctx, d)
+	if err != nil {
+		return sl.lost(d, err)
+	}
+	old := setup{state: m.state, conf: e.old}
+	next := setup{state: engine.State{Interface: after, Peers: m.state.Peers}, conf: e.new}
+	if err := engine.Validate(next.state); err != nil {
+		return err
+	}
+	if err := s.bringDown(ctx, sl, d, strict); err != nil {
+		return err
+	}
+	up, err := s.bringUp(ctx, sl, next)
+	if err == nil {
+		if err = s.keepReload(sl, up, e); err == nil {
+			return nil
+		}
+		now, _ := sl.current()
+		err = errors.Join(err, s.bringDown(ctx, sl, now, bestEffort))
+	}
+	if _, back := s.bringUp(ctx, sl, old); back != nil {
+		sl.fail(back)
+		return fmt.Errorf("%w; the interface could not be brought up again as it was: %w", err, back)
+	}
+	return fmt.Errorf("%w; the interface was put back as it was", err)
+}
+
+func (s *Server) keepReload(sl *slot, m *model, e *configEdit) error {
+	was := sl.journal.state.snapshot()
+	r, up, edited := stateRecord(m.state), true, false
+	e.write.note(&r)
+	r.Up, r.Edited = &up, &edited
+	if err := sl.journal.append(r); err != nil {
+		return err
+	}
+	if err := e.write.commit(); err != nil {
+		return errors.Join(err, sl.journal.append(was))
+	}
+	return nil
+}
+
+// keepDown writes the file of an interface that stays down.
+func (s *Server) keepDown(sl *slot, e *configEdit) error {
+	if !e.changed {
+		return nil
+	}
+	was := sl.journal.state.snapshot()
+	state := e.state
+	if last := sl.journal.state; last.known && e.old.PrivateKey.Equal(e.new.PrivateKey) && len(last.peers) > 0 {
+		state.Peers = last.state().Peers // with the endpoints that were looked up or seen
+	}
+	r, up, edited := stateRecord(state), false, false
+	e.write.note(&r)
+	r.Up, r.Edited = &up, &edited
+	if err := sl.journal.append(r); err != nil {
+		return err
+	}
+	if err := e.write.commit(); err != nil {
+		return errors.Join(err, sl.journal.append(was))
+	}
+	return nil
+}

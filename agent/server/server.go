@@ -1,0 +1,310 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/engine"
+)
+
+// Server is the agent. Make one with New, then Start it.
+type Server struct {
+	o        Options
+	router   *router
+	identity *identity
+	nonces   *nonces
+	failures *failures
+	budget   *budget
+	macs     map[agent.Secret]engine.MACKey
+	started  time.Time
+	host     *hostSampler
+	scrape   *scraper
+
+	running context.Context // ends when the server closes
+	stop    context.CancelFunc
+	tasks   sync.WaitGroup // background work of slots
+
+	mu    sync.Mutex // protects slots
+	slots map[string]*slot
+}
+
+// Sizes that the HTTP server must let through: headers of 32 kB and a target of 70 kB.
+const maxHeaderBytes = 128 << 10
+
+// New checks the options and opens the data folder. Nothing runs before Start.
+func New(o Options) (*Server, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{o.DataDir, filepath.Join(o.DataDir, stateFolder)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make the data folder: %w", err)
+		}
+	}
+	if err := os.MkdirAll(o.ConfDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of the configuration files: %w", err)
+	}
+	id, err := openIdentity(o.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(context.Background())
+	s := &Server{
+		o: o, router: newRouter(), identity: id,
+		nonces:   newNonces(2 * o.MaxTimestampAge),
+		failures: newFailures(o.RateLimit), budget: newBudget(),
+		macs: make(map[agent.Secret]engine.MACKey), started: o.Now(), host: newHostSampler(),
+		running: running, stop: stop, slots: make(map[string]*slot),
+	}
+	s.scrape = newScraper(s)
+	for _, secret := range o.secrets() {
+		s.macs[secret] = engine.DeriveMACKey([]byte(secret))
+	}
+	return s, nil
+}
+
+// ID returns the agent's own id.
+func (s *Server) ID() string { return s.identity.id }
+
+// Handler returns the API.
+func (s *Server) Handler() http.Handler { return s }
+
+// NewHTTPServer returns a server with the limits that the API needs. The caller sets TLS and
+// listens.
+func NewHTTPServer(h http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// Close ends the background work, writes what is still to be written and, where down is set, takes
+// the interfaces down that this process made, hooks included. A second call does nothing more.
+func (s *Server) Close(ctx context.Context, down bool) error {
+	s.stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.tasks.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return fmt.Errorf("close the agent: %w", ctx.Err())
+	}
+	var errs []error
+	for _, sl := range s.known() {
+		errs = append(errs, s.closeSlot(ctx, sl, down))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) closeSlot(ctx context.Context, sl *slot, down bool) error {
+	release, err := sl.hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	err = s.flush(sl)
+	if device, _ := sl.current(); down && device != nil && sl.made {
+		err = errors.Join(err, s.bringDown(ctx, sl, device, bestEffort))
+	}
+	if sl.journal != nil {
+		err = errors.Join(err, sl.journal.close())
+		sl.journal = nil
+	}
+	sl.gone = true
+	return err
+}
+
+// known returns the slots, sorted by name.
+func (s *Server) known() []*slot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*slot, 0, len(s.slots))
+	for _, sl := range s.slots {
+		out = append(out, sl)
+	}
+	slices.SortFunc(out, func(a, b *slot) int {
+		if a.name < b.name {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+func unknownInterface(name string) error {
+	return agent.Errorf(agent.CodeUnknownInterface, "interface %q is unknown here: it has no file and is not up", logged(name))
+}
+
+// find returns the slot of an interface that is up or has a file. A name that no interface can have
+// is unknown, too.
+func (s *Server) find(ctx context.Context, name string) (*slot, error) {
+	if err := engine.ValidateName(name); err != nil {
+		return nil, agent.Errorf(agent.CodeUnknownInterface, "unknown %s", err.Error())
+	}
+	s.mu.Lock()
+	sl := s.slots[name]
+	s.mu.Unlock()
+	if sl != nil {
+		return sl, nil
+	}
+	if _, err := os.Lstat(s.confPath(name)); errors.Is(err, fs.ErrNotExist) && !s.live(ctx, name) {
+		return nil, unknownInterface(name)
+	}
+	return s.slotFor(name), nil
+}
+
+// slotFor returns the slot of a valid name, which it makes where there is none.
+func (s *Server) slotFor(name string) *slot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sl := s.slots[name]
+	if sl == nil {
+		sl = newSlot(name)
+		s.slots[name] = sl
+	}
+	return sl
+}
+
+// forget drops a slot whose interface is gone for good. The caller holds the slot.
+func (s *Server) forget(sl *slot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sl.gone = true
+	if s.slots[sl.name] == sl {
+		delete(s.slots, sl.name)
+	}
+}
+
+// take holds the slot of a name for a write.
+func (s *Server) take(ctx context.Context, find func() (*slot, error)) (*slot, func(), error) {
+	for {
+		sl, err := find()
+		if err != nil {
+			return nil, nil, err
+		}
+		release, err := sl.hold(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if s.running.Err() != nil {
+			release()
+			return nil, nil, agent.Errorf(agent.CodeBusy, "the agent is stopping")
+		}
+		if sl.gone { // deleted while we waited
+			release()
+			continue
+		}
+		if err := s.openSlot(sl); err != nil {
+			release()
+			return nil, nil, err
+		}
+		return sl, release, nil
+	}
+}
+
+// takeKnown holds the slot of an interface that exists.
+func (s *Server) takeKnown(ctx context.Context, name string) (*slot, func(), error) {
+	return s.take(ctx, func() (*slot, error) { return s.find(ctx, name) })
+}
+
+// openSlot opens what only a holder needs.
+func (s *Server) openSlot(sl *slot) error {
+	if sl.journal != nil {
+		return nil
+	}
+	j, err := openJournal(s.journalDir(sl.name))
+	if err != nil {
+		return err
+	}
+	sl.journal = j
+	return nil
+}
+
+const stateFolder = "interfaces"
+
+func (s *Server) journalDir(name string) string {
+	return filepath.Join(s.o.DataDir, stateFolder, name)
+}
+
+// backends lists where an interface may be found.
+func (s *Server) backends() []engine.Backend {
+	if s.o.Attach == nil || s.o.Attach == s.o.Backend {
+		return []engine.Backend{s.o.Backend}
+	}
+	return []engine.Backend{s.o.Backend, s.o.Attach}
+}
+
+// live reports whether an interface of that name is up, ours or not.
+func (s *Server) live(ctx context.Context, name string) bool {
+	for _, b := range s.backends() {
+		names, err := b.Names(ctx)
+		if err == nil && slices.Contains(names, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// attach takes over an interface that came up without us. The caller holds the slot.
+func (s *Server) attach(ctx context.Context, sl *slot) (engine.Device, error) {
+	for _, b := range s.backends() {
+		d, err := b.Attach(ctx, sl.name)
+		if err == nil {
+			sl.made = false
+			sl.set(d, b.Kind(), nil)
+			return d, s.noteFile(sl)
+		}
+		if !errors.Is(err, engine.ErrUnknownInterface) {
+			return nil, err
+		}
+	}
+	return nil, sl.down()
+}
+
+// forRead returns the device of an interface and its model, without waiting for who changes it.
+func (s *Server) forRead(ctx context.Context, name string) (*slot, engine.Device, error) {
+	sl, err := s.find(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, _ := sl.current()
+	if d != nil {
+		return sl, d, nil
+	}
+	select {
+	case sl.busy <- struct{}{}:
+	default:
+		return nil, nil, sl.down()
+	}
+	defer func() { <-sl.busy }()
+	d, err = s.forWrite(ctx, sl)
+	return sl, d, err
+}
+
+// forWrite returns the device of an interface. The caller holds the slot.
+func (s *Server) forWrite(ctx context.Context, sl *slot) (engine.Device, error) {
+	if d, _ := sl.current(); d != nil {
+		return d, nil
+	}
+	if err := s.openSlot(sl); err != nil {
+		return nil, err
+	}
+	return s.attach(ctx, sl)
+}

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// prepared is a file that is on the disk under another name, ready to take its place.
+type prepared struct {
+	temp, path string
+}
+
+// prepareFile writes data beside path, mode 0600, and waits for the disk.
+func prepareFile(path string, data []byte) (*prepared, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp") // 0600
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	p := &prepared{temp: f.Name(), path: path}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		p.discard()
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return p, nil
+}
+
+// commit puts the file in its place.
+func (p *prepared) commit() error {
+	if err := os.Rename(p.temp, p.path); err != nil {
+		p.discard()
+		return fmt.Errorf("write %s: %w", p.path, err)
+	}
+	return syncDir(filepath.Dir(p.path))
+}
+
+// discard takes the file away again; it is fine after commit.
+func (p *prepared) discard() {
+	if p != nil {
+		os.Remove(p.temp) //nolint:errcheck // a leftover temporary file is ignored
+	}
+}
+
+// writeFile replaces a file at once.
+func writeFile(path string, data []byte) error {
+	p, err := prepareFile(path, data)
+	if err != nil {
+		return err
+	}
+	return p.commit()
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	return nil
+}
+
+// removeFile removes a file for good; it may be gone already.
+func removeFile(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", path, err)
+	}
+	return syncDir(filepath.Dir(path))
+}
