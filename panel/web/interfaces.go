@@ -1,0 +1,136 @@
+package web
+
+import (
+	"net/netip"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/panel"
+)
+
+// interfaceData is what the panel wants of an interface; null where it has no wish.
+type interfaceData struct {
+	PublicKey  *string    `json:"public_key"`
+	ListenPort *int       `json:"listen_port"`
+	Addresses  *[]string  `json:"addresses"`
+	MTU        *int       `json:"mtu"`
+	DNS        *string    `json:"dns"`
+	Table      *string    `json:"table"`
+	FwMark     *uint32    `json:"fwmark"`
+	Hooks      *hooksData `json:"hooks"`
+}
+
+// interfaceBody changes that: an absent field stays, null ends the wish.
+type interfaceBody struct {
+	PublicKey  optional[string]    `json:"public_key"`
+	ListenPort optional[int]       `json:"listen_port"`
+	Addresses  optional[[]string]  `json:"addresses" doc:"addresses with their prefix length"`
+	MTU        optional[int]       `json:"mtu"`
+	DNS        optional[string]    `json:"dns"`
+	Table      optional[string]    `json:"table"`
+	FwMark     optional[uint32]    `json:"fwmark"`
+	Hooks      optional[hooksBody] `json:"hooks"`
+}
+
+type hooksData struct {
+	PreUp    []string `json:"pre_up"`
+	PostUp   []string `json:"post_up"`
+	PreDown  []string `json:"pre_down"`
+	PostDown []string `json:"post_down"`
+}
+
+// hooksBody is hooksData as a request: every list may be left out.
+type hooksBody struct {
+	PreUp    []string `json:"pre_up"`
+	PostUp   []string `json:"post_up"`
+	PreDown  []string `json:"pre_down"`
+	PostDown []string `json:"post_down"`
+}
+
+func fromWish(w panel.InterfaceWish) interfaceData {
+	d := interfaceData{
+		PublicKey: w.PublicKey, ListenPort: w.ListenPort, MTU: w.MTU, DNS: w.DNS, Table: w.Table, FwMark: w.FwMark,
+	}
+	if w.Addresses != nil {
+		d.Addresses = new(each(*w.Addresses, netip.Prefix.String))
+	}
+	if h := w.Hooks; h != nil {
+		d.Hooks = &hooksData{notNil(h.PreUp), notNil(h.PostUp), notNil(h.PreDown), notNil(h.PostDown)}
+	}
+	return d
+}
+
+// changeWish is w with what b names changed.
+func changeWish(w panel.InterfaceWish, b interfaceBody) (panel.InterfaceWish, error) {
+	change(&w.PublicKey, b.PublicKey)
+	change(&w.ListenPort, b.ListenPort)
+	change(&w.MTU, b.MTU)
+	change(&w.DNS, b.DNS)
+	change(&w.Table, b.Table)
+	change(&w.FwMark, b.FwMark)
+	if b.Hooks.Set {
+		w.Hooks = nil
+		if h := b.Hooks.Value; h != nil {
+			w.Hooks = &agent.Hooks{PreUp: h.PreUp, PostUp: h.PostUp, PreDown: h.PreDown, PostDown: h.PostDown}
+		}
+	}
+	if !b.Addresses.Set {
+		return w, nil
+	}
+	w.Addresses = nil
+	if b.Addresses.Value == nil {
+		return w, nil
+	}
+	addresses := []netip.Prefix{}
+	for _, text := range *b.Addresses.Value {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return w, panel.Invalid("addresses", "%q is not an address with a prefix length, like 10.8.0.1/24", clip(text))
+		}
+		addresses = append(addresses, p)
+	}
+	w.Addresses = &addresses
+	return w, nil
+}
+
+func change[T any](field **T, o optional[T]) {
+	if o.Set {
+		*field = o.Value
+	}
+}
+
+func (s *Server) getInterface(c *gin.Context, _ none) (answer[interfaceData], error) {
+	w, err := s.interfaces.Interface(c.Request.Context(), c.Param("id"))
+	return answer[interfaceData]{message: "Interface found", data: fromWish(w)}, err
+}
+
+func (s *Server) putInterface(c *gin.Context, b interfaceBody) (answer[interfaceData], error) {
+	ctx, id := c.Request.Context(), c.Param("id")
+	s.wishMu.Lock()
+	defer s.wishMu.Unlock()
+	w, err := s.interfaces.Interface(ctx, id)
+	if err != nil {
+		return answer[interfaceData]{}, err
+	}
+	if w, err = changeWish(w, b); err != nil {
+		return answer[interfaceData]{}, err
+	}
+	w, err = s.interfaces.SetInterface(ctx, id, w)
+	return answer[interfaceData]{message: "Interface updated", data: fromWish(w)}, err
+}
+
+func (s *Server) syncInterface(c *gin.Context, _ none) (answer[none], error) {
+	err := s.interfaces.SyncInterface(c.Request.Context(), c.Param("id"))
+	return answer[none]{message: "Interface synchronized"}, err
+}
+
+func (s *Server) enableInterface(c *gin.Context, _ none) (answer[none], error) {
+	err := s.interfaces.EnableInterface(c.Request.Context(), c.Param("id"), true)
+	return answer[none]{message: "Interface enabled"}, err
+}
+
+func (s *Server) disableInterface(c *gin.Context, _ none) (answer[none], error) {
+	err := s.interfaces.EnableInterface(c.Request.Context(), c.Param("id"), false)
+	return answer[none]{message: "Interface disabled"}, err
+}

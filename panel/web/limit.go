@@ -1,0 +1,140 @@
+package web
+
+import (
+	"container/list"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// RateLimit says how often one caller may call: a token bucket for each key and address, one for
+// each address that sends no key, and one for each address whose keys are wrong.
+type RateLimit struct {
+	Off             bool
+	PerSecond       float64 // requests
+	Burst           int
+	FailedPerSecond float64 // requests with a wrong key or none, a second
+	FailedBurst     int
+}
+
+// DefaultRateLimit is far beyond a person, and a script that polls each second.
+var DefaultRateLimit = RateLimit{PerSecond: 200, Burst: 2000, FailedPerSecond: 10, FailedBurst: 300}
+
+// ParseRateLimit reads the setting: "" for the default, "off", or requests a second.
+func ParseRateLimit(s string) (RateLimit, error) {
+	switch s {
+	case "":
+		return DefaultRateLimit, nil
+	case "off":
+		return RateLimit{Off: true}, nil
+	}
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(n > 0 && n <= 1e6) {
+		return RateLimit{}, fmt.Errorf("rate limit %q: expected off, or requests a second (more than 0, at most 1000000)", s)
+	}
+	l := DefaultRateLimit
+	l.PerSecond, l.Burst = n, max(1, int(10*n))
+	return l, nil
+}
+
+// maxBuckets bounds the memory of one kind of limit; the bucket used longest ago goes first.
+const maxBuckets = 10_000
+
+type limits struct {
+	keys, addresses, failures *buckets
+}
+
+func newLimits(l RateLimit, now func() time.Time) (*limits, error) {
+	if l == (RateLimit{}) {
+		l = DefaultRateLimit
+	}
+	if !l.Off && !(l.PerSecond > 0 && l.Burst > 0 && l.FailedPerSecond > 0 && l.FailedBurst > 0) {
+		return nil, fmt.Errorf("web: a rate limit needs rates and bursts above zero, got %+v", l)
+	}
+	newBuckets := func(per float64, burst int) *buckets {
+		return &buckets{off: l.Off, per: rate.Limit(per), burst: burst, now: now, of: map[string]*list.Element{}}
+	}
+	return &limits{
+		keys:      newBuckets(l.PerSecond, l.Burst),
+		addresses: newBuckets(l.PerSecond, l.Burst),
+		failures:  newBuckets(l.FailedPerSecond, l.FailedBurst),
+	}, nil
+}
+
+// buckets is a token bucket for each name.
+type buckets struct {
+	off   bool
+	per   rate.Limit
+	burst int
+	now   func() time.Time
+
+	mu   sync.Mutex // protects the rest
+	of   map[string]*list.Element
+	used list.List // of *bucket, last used in front
+}
+
+type bucket struct {
+	name string
+	*rate.Limiter
+}
+
+// take takes a token, or returns how long it is until there is one.
+func (b *buckets) take(name string) time.Duration {
+	if b.off {
+		return 0
+	}
+	l, now := b.get(name), b.now()
+	if l.AllowN(now, 1) {
+		return 0
+	}
+	return b.until(l, now)
+}
+
+// wait is take without taking.
+func (b *buckets) wait(name string) time.Duration {
+	if b.off {
+		return 0
+	}
+	return b.until(b.get(name), b.now())
+}
+
+func (b *buckets) until(l *rate.Limiter, now time.Time) time.Duration {
+	missing := 1 - l.TokensAt(now)
+	if missing <= 0 {
+		return 0
+	}
+	return max(time.Millisecond, time.Duration(missing/float64(b.per)*float64(time.Second)))
+}
+
+func (b *buckets) get(name string) *rate.Limiter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e, ok := b.of[name]; ok {
+		b.used.MoveToFront(e)
+		return e.Value.(*bucket).Limiter
+	}
+	if len(b.of) >= maxBuckets {
+		oldest := b.used.Back()
+		delete(b.of, b.used.Remove(oldest).(*bucket).name)
+	}
+	fresh := &bucket{name: name, Limiter: rate.NewLimiter(b.per, b.burst)}
+	b.of[name] = b.used.PushFront(fresh)
+	return fresh.Limiter
+}
+
+// bucketOf names the bucket of an address: one host has a whole IPv6 /64 to choose from.
+func bucketOf(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return "unknown"
+	}
+	if addr = addr.Unmap().WithZone(""); addr.Is4() {
+		return addr.String()
+	}
+	p, _ := addr.Prefix(64) // an IPv6 address has 128 bits
+	return p.String()
+}

@@ -1,0 +1,104 @@
+package web
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const healthPath = "/api/health"
+
+type healthData struct {
+	Version string `json:"version"`
+}
+
+// writes are the statuses of what changes a node's device, beside those of every route.
+var writes = []int{http.StatusConflict, http.StatusBadGateway}
+
+var conflicts = []int{http.StatusConflict}
+
+// table is all that the server serves. A viewer reads what holds no secret; whatever changes
+// something, contacts an agent on demand or shows a key is the administrator's.
+func (s *Server) table(g prometheus.Gatherer) []route {
+	routes := s.openRoutes()
+	routes = append(routes, s.nodeRoutes()...)
+	routes = append(routes, s.peerRoutes()...)
+	routes = append(routes, s.driftRoutes()...)
+	routes = append(routes, s.keyRoutes()...)
+	if g != nil {
+		routes = append(routes, route{
+			method: http.MethodGet, path: "/metrics", summary: "Prometheus metrics of the panel",
+			role: roleViewer, action: metricsAction(g),
+		})
+	}
+	return routes
+}
+
+// openRoutes need no key: whether the process lives, and what the API looks like, which is the same
+// for every installation of a version.
+func (s *Server) openRoutes() []route {
+	return []route{
+		{method: http.MethodGet, path: healthPath, summary: "Whether the panel lives", role: roleOpen, action: op(s.health)},
+		{method: http.MethodGet, path: "/api/openapi.json", summary: "This description", role: roleOpen, action: opRaw("application/json", s.serveOpenAPI)},
+		{method: http.MethodGet, path: "/api/docs", summary: "This description as a page", role: roleOpen, action: opRaw("text/html", s.serveDocs)},
+	}
+}
+
+func (s *Server) nodeRoutes() []route {
+	const nodes, node, wish = "/api/nodes", "/api/nodes/{id}", "/api/nodes/{id}/interface"
+	return []route{
+		{method: http.MethodGet, path: nodes, summary: "List nodes", role: roleViewer, query: pageQuery, action: op(s.listNodes)},
+		{method: http.MethodPost, path: nodes, summary: "Create a node; its agent is not contacted", role: roleAdmin, errors: conflicts, action: op(s.createNode)},
+		{method: http.MethodGet, path: nodes + "/enabled", summary: "List enabled nodes", role: roleViewer, query: pageQuery, action: op(s.listEnabledNodes)},
+		{method: http.MethodGet, path: node, summary: "Show a node", role: roleViewer, action: op(s.getNode)},
+		{method: http.MethodPut, path: node, summary: "Change what the body names; null clears an override", role: roleAdmin, errors: conflicts, action: op(s.updateNode)},
+		{method: http.MethodDelete, path: node, summary: "Forget a node; its device stays as it is", role: roleAdmin, errors: conflicts, action: op(s.deleteNode)},
+		{method: http.MethodPost, path: node + "/toggle", summary: "Enable or disable a node", role: roleAdmin, errors: conflicts, action: op(s.toggleNode)},
+		{method: http.MethodPost, path: node + "/test", summary: "Contact the agent and say what was seen", role: roleAdmin, errors: writes, action: op(s.testNode)},
+		{method: http.MethodGet, path: wish, summary: "Show what the panel wants of the interface", role: roleViewer, action: op(s.getInterface)},
+		{method: http.MethodPut, path: wish, summary: "Change what the body names; null ends a wish", role: roleAdmin, errors: conflicts, action: op(s.putInterface)},
+		{method: http.MethodPost, path: wish + "/sync", summary: "Write the wishes to the node", role: roleAdmin, errors: writes, action: op(s.syncInterface)},
+		{method: http.MethodPost, path: wish + "/enable", summary: "Bring the interface up", role: roleAdmin, errors: writes, action: op(s.enableInterface)},
+		{method: http.MethodPost, path: wish + "/disable", summary: "Take the interface down", role: roleAdmin, errors: writes, action: op(s.disableInterface)},
+	}
+}
+
+func (s *Server) peerRoutes() []route {
+	const peers, peer = "/api/nodes/{id}/peers", "/api/nodes/{id}/peers/{peer_id}"
+	search := append([]queryParam{{"q", "string", "part of a name, a public key or an allowed IP"}}, pageQuery...)
+	offline := []queryParam{{"allow_offline", "boolean", "delete though the node can't be reached"}}
+	return []route{
+		{method: http.MethodGet, path: peers, summary: "List the peers of a node", role: roleViewer, query: pageQuery, action: op(s.listPeers)},
+		{method: http.MethodPost, path: peers, summary: "Create a peer on a node", role: roleAdmin, errors: writes, action: op(s.createPeer)},
+		{method: http.MethodGet, path: peer, summary: "Show a peer", role: roleViewer, action: op(s.getPeer)},
+		{method: http.MethodPut, path: peer, summary: "Change what the body names", role: roleAdmin, errors: writes, action: op(s.updatePeer)},
+		{method: http.MethodDelete, path: peer, summary: "Delete a peer", role: roleAdmin, query: offline, errors: writes, action: opOptional(s.deletePeer)},
+		{method: http.MethodGet, path: peer + "/config", summary: "The client's wg-quick file, private key included", role: roleAdmin, errors: conflicts, action: opRaw("text/plain", s.peerConfig)},
+		{method: http.MethodGet, path: peer + "/qr", summary: "The same as a QR code", role: roleAdmin, errors: []int{http.StatusConflict, http.StatusUnprocessableEntity}, action: opRaw("image/png", s.peerQR)},
+		{method: http.MethodGet, path: "/api/peers", summary: "Find peers of all nodes", role: roleViewer, query: search, action: op(s.searchPeers)},
+		{method: http.MethodPost, path: "/api/peers", summary: "Create a peer on a chosen node, or the least loaded one", role: roleAdmin, errors: append([]int{http.StatusNotFound}, writes...), action: op(s.placePeer)},
+	}
+}
+
+func (s *Server) driftRoutes() []route {
+	const drift = "/api/drift/nodes"
+	return []route{
+		{method: http.MethodGet, path: drift, summary: "Drift of all nodes, looked at now", role: roleViewer, action: op(s.fleetDrift)},
+		{method: http.MethodGet, path: drift + "/{id}", summary: "Drift of a node, looked at now", role: roleViewer, action: op(s.nodeDrift)},
+		{method: http.MethodPost, path: drift + "/{id}/reconcile", summary: "Make the node as it should be", role: roleAdmin, errors: writes, action: opOptional(s.reconcile)},
+	}
+}
+
+func (s *Server) keyRoutes() []route {
+	const keys = "/api/keys"
+	return []route{
+		{method: http.MethodGet, path: keys, summary: "List API keys, without the keys", role: roleViewer, action: op(s.listKeys)},
+		{method: http.MethodPost, path: keys, summary: "Create an API key; it is shown this once", role: roleAdmin, errors: conflicts, action: op(s.createKey)},
+		{method: http.MethodDelete, path: keys + "/{id}", summary: "Delete an API key", role: roleAdmin, errors: conflicts, action: op(s.deleteKey)},
+	}
+}
+
+func (s *Server) health(_ *gin.Context, _ none) (answer[healthData], error) {
+	return answer[healthData]{message: "ok", data: healthData{Version: s.version}}, nil
+}

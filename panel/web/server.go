@@ -1,0 +1,131 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options of a Server. The five use cases are needed; the rest has defaults.
+type Options struct {
+	Nodes      Nodes
+	Interfaces Interfaces
+	Peers      Peers
+	Drift      Drift
+	Keys       Keys
+
+	Logger         *slog.Logger     // default: slog.Default()
+	Now            func() time.Time // default: time.Now
+	RateLimit      RateLimit        // default: DefaultRateLimit
+	TrustedProxies []string         // addresses and prefixes whose X-Forwarded-For is believed; default: none
+	Version        string           // shown by /api/health
+	// Registerer takes the request metrics; nil keeps none.
+	Registerer prometheus.Registerer
+	// Gatherer is what /metrics shows; nil leaves that route out.
+	Gatherer prometheus.Gatherer
+}
+
+// Server is the panel's HTTP API.
+type Server struct {
+	nodes      Nodes
+	interfaces Interfaces
+	peers      Peers
+	drift      Drift
+	keys       Keys
+
+	log     *slog.Logger
+	now     func() time.Time
+	limits  *limits
+	metrics *requestMetrics
+	version string
+
+	wishMu sync.Mutex // serialises read, change and write of an interface wish
+
+	routes  []route
+	openAPI []byte // the description
+	docs    []byte // its page
+	engine  *gin.Engine
+}
+
+// New makes a Server. It errs on a missing use case, a proxy that is no address, a limit without
+// sense, and a route that says no role.
+func New(o Options) (*Server, error) {
+	if o.Nodes == nil || o.Interfaces == nil || o.Peers == nil || o.Drift == nil || o.Keys == nil {
+		return nil, errors.New("web: Nodes, Interfaces, Peers, Drift and Keys are all needed")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	limits, err := newLimits(o.RateLimit, o.Now)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := newRequestMetrics(o.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		nodes: o.Nodes, interfaces: o.Interfaces, peers: o.Peers, drift: o.Drift, keys: o.Keys,
+		log: o.Logger, now: o.Now, limits: limits, metrics: metrics, version: o.Version,
+	}
+	s.routes = s.table(o.Gatherer)
+	if s.openAPI, s.docs, err = describe(s.routes, o.Version); err != nil {
+		return nil, fmt.Errorf("describe the API: %w", err)
+	}
+	if s.engine, err = s.newEngine(o.TrustedProxies); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Handler serves the API.
+func (s *Server) Handler() http.Handler { return s.engine }
+
+// releaseMode keeps gin from printing; it is a setting of the whole process.
+var releaseMode = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })
+
+func (s *Server) newEngine(proxies []string) (*gin.Engine, error) {
+	releaseMode()
+	e := gin.New()
+	e.RedirectTrailingSlash = false
+	e.RedirectFixedPath = false
+	e.HandleMethodNotAllowed = true
+	e.RemoteIPHeaders = []string{"X-Forwarded-For"}
+	// gin trusts every proxy unless told otherwise; nil is none.
+	if err := e.SetTrustedProxies(proxies); err != nil {
+		return nil, fmt.Errorf("trusted proxies: %w", err)
+	}
+	e.Use(s.identify, s.observe, s.recoverPanic)
+	e.NoRoute(s.limitAddress, func(c *gin.Context) { s.fail(c, errNoRoute) })
+	e.NoMethod(s.limitAddress, func(c *gin.Context) { s.fail(c, errNoMethod) })
+	for _, r := range s.routes {
+		if err := r.check(); err != nil {
+			return nil, err
+		}
+		e.Handle(r.method, ginPath(r.path), s.admit(r.role), s.run(r.action))
+	}
+	return e, nil
+}
+
+// ginPath turns /a/{id} into /a/:id.
+func ginPath(path string) string {
+	return strings.NewReplacer("{", ":", "}", "").Replace(path)
+}
+
+func (s *Server) run(a action) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if err := a.run(c); err != nil {
+			s.fail(c, err)
+		}
+	}
+}
