@@ -1,0 +1,204 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/link"
+)
+
+// Device is one interface of the host.
+type Device struct {
+	name   string
+	closed atomic.Bool
+}
+
+var _ engine.Device = (*Device)(nil)
+
+// with runs f with a client that lives as long as f: it belongs to the network namespace that is
+// current now.
+func (d *Device) with(ctx context.Context, what string, f func(*wgctrl.Client) error) error {
+	if d.closed.Load() {
+		return fmt.Errorf("%s %s: %w", what, d.name, engine.ErrClosed)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s %s: %w", what, d.name, err)
+	}
+	c, err := wgctrl.New()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", what, d.name, err)
+	}
+	defer c.Close()
+	if err := f(c); err != nil {
+		return deviceError(what, d.name, err)
+	}
+	return nil
+}
+
+// Observe reads the device; see engine.Device.
+func (d *Device) Observe(ctx context.Context) (o engine.Observation, err error) {
+	err = d.with(ctx, "observe", func(c *wgctrl.Client) error {
+		read, err := c.Device(d.name)
+		if err != nil {
+			return err
+		}
+		o = observation(read)
+		return nil
+	})
+	if err != nil {
+		return engine.Observation{}, err
+	}
+	s, err := link.Read(d.name)
+	if err != nil && !errors.Is(err, engine.ErrUnknownInterface) { // a userspace device may have no link here
+		return engine.Observation{}, err
+	}
+	o.Interface.Addresses, o.Interface.MTU = engine.NormalizeAddresses(s.Addresses), s.MTU
+	return o, nil
+}
+
+func observation(d *wgtypes.Device) engine.Observation {
+	o := engine.Observation{Stats: make(map[wgtypes.Key]engine.Stats, len(d.Peers))}
+	o.Interface = engine.Interface{
+		Name: d.Name, PrivateKey: engine.NewSecretKey(d.PrivateKey),
+		ListenPort: uint16(d.ListenPort), FwMark: uint32(d.FirewallMark),
+	}
+	o.Peers = make([]engine.Peer, 0, len(d.Peers))
+	for _, p := range d.Peers {
+		peer := engine.Peer{
+			PublicKey: p.PublicKey, PresharedKey: engine.NewSecretKey(p.PresharedKey),
+			PersistentKeepalive: int(p.PersistentKeepaliveInterval / time.Second),
+			AllowedIPs:          make([]netip.Prefix, 0, len(p.AllowedIPs)),
+		}
+		if p.Endpoint != nil {
+			e := p.Endpoint.AddrPort()
+			peer.Endpoint = netip.AddrPortFrom(e.Addr().Unmap(), e.Port())
+		}
+		for _, n := range p.AllowedIPs {
+			a, _ := netip.AddrFromSlice(n.IP)
+			bits, _ := n.Mask.Size()
+			peer.AllowedIPs = append(peer.AllowedIPs, netip.PrefixFrom(a.Unmap(), bits))
+		}
+		s := engine.Stats{Endpoint: peer.Endpoint, RxBytes: p.ReceiveBytes, TxBytes: p.TransmitBytes}
+		if t := p.LastHandshakeTime; !t.IsZero() && t.UnixNano() != 0 {
+			s.LastHandshake = t
+		}
+		o.Peers = append(o.Peers, peer)
+		o.Stats[p.PublicKey] = s
+	}
+	o.State = engine.Normalize(o.State)
+	return o
+}
+
+// Configure does the changes; see engine.Device. The kernel takes about 32 peers in one message.
+func (d *Device) Configure(ctx context.Context, c engine.Changes) error {
+	if i := c.Interface; i != nil {
+		if err := engine.ValidateInterface(i.After); err != nil {
+			return err
+		}
+		if i.After.ListenPort != i.Before.ListenPort && i.Before.Name != "" {
+			if err := probe(d.name, i.After.ListenPort); err != nil {
+				return err
+			}
+		}
+	}
+	conf := config(c)
+	err := d.with(ctx, "configure", func(client *wgctrl.Client) error { return client.ConfigureDevice(d.name, conf) })
+	if err != nil || c.Interface == nil {
+		return err
+	}
+	return d.configureLink(c.Interface.Before, c.Interface.After)
+}
+
+func (d *Device) configureLink(before, after engine.Interface) error {
+	if after.MTU != before.MTU && after.MTU != 0 {
+		if err := link.SetMTU(d.name, after.MTU); err != nil {
+			return err
+		}
+	}
+	if slices.Equal(engine.NormalizeAddresses(before.Addresses), engine.NormalizeAddresses(after.Addresses)) {
+		return nil
+	}
+	return link.SetAddresses(d.name, after.Addresses)
+}
+
+func config(c engine.Changes) wgtypes.Config {
+	var conf wgtypes.Config
+	if i := c.Interface; i != nil {
+		if !i.After.PrivateKey.Equal(i.Before.PrivateKey) {
+			conf.PrivateKey = new(i.After.PrivateKey.Reveal())
+		}
+		if i.After.ListenPort != i.Before.ListenPort {
+			conf.ListenPort = new(int(i.After.ListenPort))
+		}
+		if i.After.FwMark != i.Before.FwMark {
+			conf.FirewallMark = new(int(i.After.FwMark))
+		}
+	}
+	conf.Peers = make([]wgtypes.PeerConfig, len(c.Peers))
+	for n, p := range c.Peers {
+		conf.Peers[n] = peerConfig(p)
+	}
+	return conf
+}
+
+// peerConfig says everything of a new peer and what differs of a known one. An update never makes a
+// peer that is gone; zero values are said, since nil means unchanged.
+func peerConfig(c engine.PeerChange) wgtypes.PeerConfig {
+	conf := wgtypes.PeerConfig{PublicKey: c.Key(), UpdateOnly: c.Before != nil, Remove: c.After == nil}
+	if c.After == nil {
+		return conf
+	}
+	p, old, added := *c.After, engine.Peer{}, c.Before == nil
+	if !added {
+		old = *c.Before
+	}
+	if added || !p.PresharedKey.Equal(old.PresharedKey) {
+		conf.PresharedKey = new(p.PresharedKey.Reveal())
+	}
+	if added || p.PersistentKeepalive != old.PersistentKeepalive {
+		conf.PersistentKeepaliveInterval = new(time.Duration(p.PersistentKeepalive) * time.Second)
+	}
+	if p.Endpoint.IsValid() && p.Endpoint != old.Endpoint {
+		conf.Endpoint = net.UDPAddrFromAddrPort(p.Endpoint)
+	}
+	if added || !slices.Equal(p.AllowedIPs, old.AllowedIPs) {
+		conf.ReplaceAllowedIPs = true
+		for _, ip := range p.AllowedIPs {
+			conf.AllowedIPs = append(conf.AllowedIPs, net.IPNet{
+				IP: ip.Addr().AsSlice(), Mask: net.CIDRMask(ip.Bits(), ip.Addr().BitLen()),
+			})
+		}
+	}
+	return conf
+}
+
+// Close deletes the link, of an interface that was attached too; the process behind a userspace
+// device sees it go. A device without a link here cannot be closed from outside: engine.ErrUnsupported.
+func (d *Device) Close(context.Context) error {
+	if d.closed.Load() {
+		return nil
+	}
+	err := link.Delete(d.name)
+	if errors.Is(err, engine.ErrUnknownInterface) {
+		if answers(d.name) {
+			return fmt.Errorf("%w: %s has no link, its process must close it", engine.ErrUnsupported, d.name)
+		}
+		err = nil
+	}
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		d.closed.Store(true)
+		return nil
+	}
+	return err
+}
