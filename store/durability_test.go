@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -13,6 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wgfleet/wgfleet/store"
+)
+
+// Every so many transactions of the writer are too large for one transaction of the engine.
+const (
+	bulkEvery = 25
+	bulkSize  = 2500
 )
 
 // writerDir makes the test binary a program that writes records into that folder's store and prints the number of
@@ -35,6 +42,14 @@ func writeUntilKilled(dir string) int {
 					return err
 				}
 			}
+			if i%bulkEvery != 0 {
+				return nil
+			}
+			for j := range bulkSize {
+				if err := tx.Put(fmt.Sprintf("bulk/%d/%d", i, j), bytes.Repeat([]byte("b"), 700)); err != nil {
+					return err
+				}
+			}
 			return nil
 		}); err != nil {
 			return fail(err)
@@ -51,7 +66,7 @@ func fail(err error) int {
 func TestNoAcknowledgedWriteIsLostByKill(t *testing.T) {
 	dir := t.TempDir()
 	for round := range 3 {
-		last := killWriter(t, dir, 100*(round+1))
+		last := killWriter(t, dir, 60*(round+1))
 		key, err := store.LoadOrCreateMasterKey(filepath.Join(dir, "master.key"))
 		require.NoError(t, err)
 		s, err := store.Open(store.Options{Dir: filepath.Join(dir, "store"), MasterKey: key})
@@ -70,6 +85,16 @@ func TestNoAcknowledgedWriteIsLostByKill(t *testing.T) {
 				}
 			}
 			require.Equal(t, count["left/"], count["right/"], "a transaction must not be halved")
+			for i := range count["left/"] {
+				n := 0
+				for _, err := range tx.Scan(fmt.Sprintf("bulk/%d/", i), "") {
+					require.NoError(t, err)
+					n++
+				}
+				if i%bulkEvery == 0 {
+					require.Equal(t, bulkSize, n, "a large transaction must not be halved")
+				}
+			}
 			return nil
 		}))
 		require.NoError(t, s.Close())

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -59,7 +60,7 @@ func freeBytes(dir string) (uint64, error) {
 		return 0, fmt.Errorf("ask for the free space of %s: %w", dir, err)
 	}
 	if st.Blocks == 0 { // a file system that keeps no count
-		return minFree, nil
+		return math.MaxUint64, nil
 	}
 	return st.Bavail * uint64(st.Bsize), nil
 }

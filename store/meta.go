@@ -28,7 +28,7 @@ type schema struct {
 	Name    string `json:"name"`
 }
 
-// prepare makes sure of the master key before anything else is read, and then of the schema.
+// prepare ends what a crash has cut off, makes sure of the master key before any record is read, and then of the schema.
 func (d *db) prepare(list []Migration) error {
 	if list == nil {
 		list = []Migration{Baseline}
@@ -37,6 +37,9 @@ func (d *db) prepare(list []Migration) error {
 		if m.Version != i+1 {
 			return fmt.Errorf("the store's migrations are out of order: version %d stands at place %d", m.Version, i+1)
 		}
+	}
+	if err := d.recoverJournal(); err != nil {
+		return err
 	}
 	ctx := context.Background()
 	if err := d.update(ctx, d.check); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 
@@ -31,6 +32,10 @@ type db struct {
 	hub    *hub
 	free   func() (uint64, error) // bytes that the disk has left
 	tries  int                    // of an Update, before ErrConflict
+
+	journal sync.Mutex   // held by the large commit that uses the journal; taken before order's and gate
+	gate    sync.RWMutex // write-locked while a large commit is half replayed: nobody may begin
+	broken  error        // why nobody may begin any more; under gate
 
 	mu      sync.Mutex
 	closed  bool
@@ -68,7 +73,7 @@ func OpenInMemory(k MasterKey) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.free = func() (uint64, error) { return minFree, nil }
+	s.free = func() (uint64, error) { return math.MaxUint64, nil }
 	if err := s.prepare(nil); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

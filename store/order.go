@@ -60,8 +60,8 @@ func (o *order) end(begun uint64) {
 	o.recent = slices.DeleteFunc(o.recent, func(c commit) bool { return c.seq <= oldest })
 }
 
-// admit calls send, which queues the commit with the engine and must not block for the disk, unless a commit since
-// begun wrote what the transaction has read. Calls of send happen one at a time, in commit order.
+// admit calls send, which queues the commit with the engine, unless a commit since begun wrote what the transaction
+// has read. Calls of send happen one at a time, in commit order; only that of a large commit waits for the disk.
 func (o *order) admit(begun uint64, read *footprint, writes []*write, send func()) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -6,10 +6,11 @@ import (
 	"iter"
 )
 
-// Limits of a single record. A transaction as a whole is limited by the engine: see ErrTooLarge.
+// Limits. Keys count with their values and 64 bytes of overhead each against MaxTransaction.
 const (
-	MaxKey   = 1024      // bytes of a key
-	MaxValue = 512 << 10 // bytes of a value before sealing
+	MaxKey         = 1024      // bytes of a key
+	MaxValue       = 512 << 10 // bytes of a value before sealing
+	MaxTransaction = 64 << 20  // bytes that one transaction writes: 80,000 records of 700 B
 )
 
 // The errors of the store.

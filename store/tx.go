@@ -27,17 +27,20 @@ type write struct {
 	deleted bool
 }
 
-// tx is a snapshot with the transaction's own writes over it. The engine's write transaction is only written to: it
-// seals what was put at once, so that a transaction that grows too large is refused at the Put that is too much.
+// size is what the write counts for against MaxTransaction.
+func (w *write) size() int { return len(w.key) + len(w.value) + 64 }
+
+// tx is a snapshot with the transaction's own writes over it.
 type tx struct {
-	ctx    context.Context
-	sealer sealer
-	base   *badger.Txn
-	out    *badger.Txn // nil in a View
-	writes []*write    // sorted by key
-	read   footprint
-	failed error // the first write that failed: such a transaction must not commit the rest
-	ended  bool
+	ctx      context.Context
+	sealer   sealer
+	base     *badger.Txn
+	writable bool
+	writes   []*write // sorted by key
+	size     int      // of all writes
+	read     footprint
+	failed   error // the first write that failed: such a transaction must not commit the rest
+	ended    bool
 }
 
 var _ Tx = (*tx)(nil)
@@ -45,9 +48,6 @@ var _ Tx = (*tx)(nil)
 func (t *tx) end() {
 	t.ended = true
 	t.base.Discard()
-	if t.out != nil {
-		t.out.Discard()
-	}
 }
 
 func (t *tx) usable() error {
@@ -81,7 +81,7 @@ func (t *tx) get(key string) ([]byte, error) {
 		}
 		return append([]byte{}, t.writes[i].value...), nil
 	}
-	if t.out != nil {
+	if t.writable {
 		t.read.keys[key] = struct{}{}
 	}
 	item, err := t.base.Get([]byte(key))
@@ -111,22 +111,20 @@ func (t *tx) write(w *write) error {
 	if err := t.usable(); err != nil {
 		return err
 	}
-	if t.out == nil {
+	if !t.writable {
 		return ErrReadOnly
 	}
 	if n := len(shown(w.key)); n == 0 || n > MaxKey {
 		return t.fail(fmt.Errorf("%w: it has %d bytes, 1 to %d are possible", ErrKey, n, MaxKey))
 	}
-	var err error
-	if w.deleted {
-		err = t.out.Delete([]byte(w.key))
-	} else {
-		err = t.out.Set([]byte(w.key), t.sealer.seal(w.key, w.value))
+	i, again := t.find(w.key)
+	if again {
+		t.size -= t.writes[i].size()
 	}
-	if err != nil {
-		return t.fail(fmt.Errorf("%s: %w", shown(w.key), translate(err)))
+	if t.size += w.size(); t.size > MaxTransaction {
+		return t.fail(fmt.Errorf("%s: %w: all writes together have more than %d bytes", shown(w.key), ErrTooLarge, MaxTransaction))
 	}
-	if i, ok := t.find(w.key); ok {
+	if again {
 		t.writes[i] = w
 	} else {
 		t.writes = slices.Insert(t.writes, i, w)
@@ -145,53 +143,70 @@ func (t *tx) find(key string) (int, bool) {
 	return slices.BinarySearchFunc(t.writes, key, func(w *write, key string) int { return strings.Compare(w.key, key) })
 }
 
-// scan merges the snapshot with a copy of the transaction's own writes, which win.
 func (t *tx) scan(prefix, after string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		seen := &span{prefix: prefix, after: after}
-		if t.out != nil {
+		if t.writable {
 			t.read.spans = append(t.read.spans, seen)
 		}
-		own := t.ownWrites(prefix, after)
-		base := &pager{txn: t.base, prefix: prefix, after: after}
+		m := &merge{
+			own:    t.ownWrites(prefix, after),
+			base:   &pager{txn: t.base, prefix: prefix, after: after},
+			sealer: t.sealer,
+		}
 		for {
-			if err := t.usable(); err != nil {
-				yield(Record{}, err)
-				return
+			err := t.usable()
+			var rec Record
+			var ok bool
+			if err == nil {
+				rec, ok, err = m.next()
 			}
-			box, ok, err := base.peek()
 			if err != nil {
 				yield(Record{}, err)
 				return
 			}
-			var rec Record
-			switch {
-			case !ok && len(own) == 0:
+			if !ok {
 				seen.whole = true
 				return
-			case len(own) > 0 && (!ok || own[0].key <= box.Key):
-				w := own[0]
-				own = own[1:]
-				if ok && w.key == box.Key {
-					base.skip()
-				}
-				if w.deleted {
-					continue
-				}
-				rec = Record{Key: w.key, Value: append([]byte{}, w.value...)}
-			default:
-				base.skip()
-				if box.Value, err = t.sealer.open(box.Key, box.Value); err != nil {
-					yield(Record{}, err)
-					return
-				}
-				rec = box
 			}
 			seen.last = rec.Key
 			rec.Key = shown(rec.Key)
 			if !yield(rec, nil) {
 				return
 			}
+		}
+	}
+}
+
+// merge yields a snapshot's records with the transaction's own writes over them.
+type merge struct {
+	own    []*write // a copy, so that writes in a scan's loop do not show in it
+	base   *pager
+	sealer sealer
+}
+
+// next returns the next record, its key as stored; not ok is the end.
+func (m *merge) next() (rec Record, ok bool, err error) {
+	for {
+		box, ok, err := m.base.peek()
+		if err != nil {
+			return Record{}, false, err
+		}
+		if len(m.own) == 0 || (ok && box.Key < m.own[0].key) {
+			if !ok {
+				return Record{}, false, nil
+			}
+			m.base.skip()
+			box.Value, err = m.sealer.open(box.Key, box.Value)
+			return box, err == nil, err
+		}
+		w := m.own[0]
+		m.own = m.own[1:]
+		if ok && w.key == box.Key {
+			m.base.skip()
+		}
+		if !w.deleted {
+			return Record{Key: w.key, Value: append([]byte{}, w.value...)}, true, nil
 		}
 	}
 }

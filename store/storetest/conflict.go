@@ -244,36 +244,101 @@ func testLowestFree(t *testing.T, s store.Store) {
 	}))
 }
 
+// testImport writes a fleet's peers, each with two index records, and then all of them anew, while others read.
 func testImport(t *testing.T, s store.Store) {
 	const peers = 10_000
-	record := []byte(strings.Repeat("r", 700))
-	require.NoError(t, s.Update(t.Context(), func(tx store.Tx) error {
-		for i := range peers {
-			id := fmt.Sprintf("%032d", peers-i)
-			for key, value := range map[string][]byte{
-				"peer/node-of-this-test/" + id:                                    record,
-				"unique/key/node-of-this-test/" + id + strings.Repeat("k", 27):    []byte(id),
-				"unique/address/node-of-this-test/" + id + strings.Repeat("a", 8): []byte(id),
-			} {
-				if err := tx.Put(key, value); err != nil {
-					return err
-				}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	var torn error
+	wg.Go(func() {
+		for torn == nil {
+			torn = s.View(t.Context(), func(tx store.Tx) error { return wholeImport(tx, peers) })
+			select {
+			case <-done:
+				return
+			default:
 			}
 		}
-		return s.View(t.Context(), func(other store.Tx) error {
-			requireDump(t, other, "", "", "")
-			return nil
-		})
-	}))
-	require.NoError(t, s.View(t.Context(), func(tx store.Tx) error {
-		n := 0
-		for _, err := range tx.Scan("peer/", "") {
-			require.NoError(t, err)
-			n++
+	})
+	for _, version := range []string{"1", "2"} {
+		require.NoError(t, s.Update(t.Context(), func(tx store.Tx) error { return importPeers(tx, peers, version) }))
+		v, err := get(t, s, fmt.Sprintf("peer/node-of-this-test/%032d", peers/2))
+		require.NoError(t, err)
+		require.Equal(t, version, v[:1])
+	}
+	close(done)
+	wg.Wait()
+	require.NoError(t, torn)
+}
+
+func importPeers(tx store.Tx, peers int, version string) error {
+	for i := range peers {
+		id := fmt.Sprintf("%032d", peers-1-i)
+		for _, rec := range [][2]string{
+			{"peer/node-of-this-test/" + id, version + strings.Repeat("r", 700)},
+			{"unique/key/node-of-this-test/" + id + strings.Repeat("k", 27), id},
+			{"unique/address/node-of-this-test/" + id + strings.Repeat("a", 8), id},
+		} {
+			if err := tx.Put(rec[0], []byte(rec[1])); err != nil {
+				return err
+			}
 		}
-		require.Equal(t, peers, n)
+	}
+	return nil
+}
+
+func wholeImport(tx store.Tx, peers int) error {
+	versions := map[byte]int{}
+	for rec, err := range tx.Scan("peer/", "") {
+		if err != nil {
+			return err
+		}
+		versions[rec.Value[0]]++
+	}
+	for version, n := range versions {
+		if n != peers {
+			return fmt.Errorf("a reader sees %d of %d peers in version %c", n, peers, version)
+		}
+	}
+	return nil
+}
+
+// testImportConflict is a large transaction that others meet: it runs again, and deletes as well.
+func testImportConflict(t *testing.T, s store.Store) {
+	const peers = 10_000
+	require.NoError(t, s.Update(t.Context(), func(tx store.Tx) error { return importPeers(tx, peers, "1") }))
+	runs := 0
+	require.NoError(t, s.Update(t.Context(), func(tx store.Tx) error {
+		if err := wholeImport(tx, peers); err != nil {
+			return err
+		}
+		if runs++; runs == 1 {
+			put(t, s, "peer/new", "1")
+			require.NoError(t, s.Update(t.Context(), func(tx store.Tx) error { return tx.Delete("peer/new") }))
+		}
+		if err := importPeers(tx, peers, "2"); err != nil {
+			return err
+		}
+		for rec, err := range tx.Scan("unique/address/", "") {
+			if err != nil {
+				return err
+			}
+			if err := tx.Delete(rec.Key); err != nil {
+				return err
+			}
+		}
 		return nil
 	}))
+	require.Equal(t, 2, runs)
+	require.NoError(t, s.View(t.Context(), func(tx store.Tx) error {
+		requireDump(t, tx, "unique/address/", "", "")
+		require.NoError(t, wholeImport(tx, peers))
+		return nil
+	}))
+	put(t, s, "small", "after")
+	v, err := get(t, s, "small")
+	require.NoError(t, err)
+	require.Equal(t, "after", v)
 }
 
 func testTooLarge(t *testing.T, s store.Store) {
