@@ -16,6 +16,23 @@ var (
 	ErrNoPrivateKey = errors.New("the panel does not have this peer's private key") // 409 no_private_key
 )
 
+// refusal is one of the errors above with a sentence of its own.
+type refusal struct {
+	kind   error
+	reason string
+}
+
+func (e *refusal) Error() string { return e.reason }
+func (e *refusal) Unwrap() error { return e.kind }
+
+func conflictf(format string, args ...any) error {
+	return &refusal{kind: ErrConflict, reason: fmt.Sprintf(format, args...)}
+}
+
+func notFoundf(format string, args ...any) error {
+	return &refusal{kind: ErrNotFound, reason: fmt.Sprintf(format, args...)}
+}
+
 // FieldProblem is one refused field.
 type FieldProblem struct {
 	Field string `json:"field"`

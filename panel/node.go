@@ -36,6 +36,9 @@ type Node struct {
 	Wish              InterfaceWish
 	AgentID           string // pinned at the first signed contact; "" before, and for an original agent
 	SpeaksV2          bool   // it did once: from then on unsigned answers are refused
+	Trust             uint64 // grows when AgentID and SpeaksV2 are forgotten on purpose
+	SeenPublicKey     string // the interface's, last seen; "": never
+	SeenListenPort    int    // 0: never seen
 	Revision          uint64 // grows with each change of desired state of the node or its peers
 	CreatedAt         time.Time
 	UpdatedAt         time.Time

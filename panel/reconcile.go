@@ -22,6 +22,7 @@ type ReconcileResult struct {
 	Errors   []ReconcileError
 	Verified bool         // every action asked for was read back and nothing else changed
 	Residual drift.Report // what still differs
+	Plan     drift.Plan   // what was to be done
 	DryRun   bool
 }
 

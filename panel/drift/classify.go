@@ -1,0 +1,191 @@
+package drift
+
+import (
+	"bytes"
+	"iter"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/engine"
+)
+
+// Names of the fields in a Mismatch.
+const (
+	FieldAllowedIPs   = "allowed_ips"
+	FieldKeepalive    = "persistent_keepalive"
+	FieldPresharedKey = "preshared_key"
+	FieldPublicKey    = "public_key"
+	FieldListenPort   = "listen_port"
+	FieldAddresses    = "addresses"
+	FieldMTU          = "mtu"
+	FieldDNS          = "dns"
+	FieldTable        = "table"
+	FieldFwMark       = "fwmark"
+	FieldHooks        = "hooks"
+)
+
+// Classify compares two whole states. The report is in sync or drifted, never unknown, but for a
+// setting of the interface that is wished for and was not seen. NodeID and DetectedAt are the
+// caller's to fill in.
+func Classify(d Desired, o Observed) Report {
+	r := Report{
+		Unknown: []UnknownPeer{}, Missing: []MissingPeer{}, Mismatched: []MismatchedPeer{},
+		DesiredDigest: d.Digest, ObservedDigest: o.Digest,
+	}
+	var blind string
+	if r.Interface, blind = compareInterface(d.Interface, o.Interface); blind != "" {
+		return NotKnown("the node does not tell the " + blind + " of its interface, which the panel was asked to compare")
+	}
+	for want, have := range merge(d.Peers, o.Peers) {
+		switch {
+		case want == nil:
+			r.Unknown = append(r.Unknown, UnknownPeer{
+				PublicKey: have.PublicKey.String(), AllowedIPs: texts(have.AllowedIPs), PersistentKeepalive: have.Keepalive,
+			})
+		case have == nil:
+			r.Missing = append(r.Missing, MissingPeer{
+				PublicKey: want.PublicKey.String(), Name: want.Name, AllowedIPs: texts(want.AllowedIPs), PeerID: want.ID,
+			})
+		default:
+			if m := comparePeer(want.Peer, *have); len(m) > 0 {
+				r.Mismatched = append(r.Mismatched, MismatchedPeer{
+					PublicKey: want.PublicKey.String(), Name: want.Name, PeerID: want.ID, Mismatches: m,
+				})
+			}
+		}
+	}
+	has := r.Issues() > 0 || len(r.Interface) > 0
+	r.HasDrift, r.Status = &has, InSync
+	if has {
+		r.Status = Drifted
+	}
+	return r
+}
+
+// NotKnown is the report on a node that could not be looked at; why is one sentence.
+func NotKnown(why string) Report {
+	return Report{
+		Status: Unknown, Error: why,
+		Unknown: []UnknownPeer{}, Missing: []MissingPeer{}, Mismatched: []MismatchedPeer{}, Interface: []Mismatch{},
+	}
+}
+
+// merge walks both lists by key; the side that lacks a key is nil.
+func merge(want []DesiredPeer, have []Peer) iter.Seq2[*DesiredPeer, *Peer] {
+	return func(yield func(*DesiredPeer, *Peer) bool) {
+		i, j := 0, 0
+		for i < len(want) || j < len(have) {
+			order := 0
+			switch {
+			case i == len(want):
+				order = 1
+			case j == len(have):
+				order = -1
+			default:
+				order = bytes.Compare(want[i].PublicKey[:], have[j].PublicKey[:])
+			}
+			var w *DesiredPeer
+			var h *Peer
+			if order <= 0 {
+				w = &want[i]
+				i++
+			}
+			if order >= 0 {
+				h = &have[j]
+				j++
+			}
+			if !yield(w, h) {
+				return
+			}
+		}
+	}
+}
+
+func comparePeer(want, have Peer) []Mismatch {
+	var m []Mismatch
+	if !slices.Equal(want.AllowedIPs, have.AllowedIPs) {
+		m = append(m, Mismatch{FieldAllowedIPs, texts(want.AllowedIPs), texts(have.AllowedIPs)})
+	}
+	if want.Keepalive != have.Keepalive {
+		m = append(m, Mismatch{FieldKeepalive, want.Keepalive, have.Keepalive})
+	}
+	if want.PresharedKey != have.PresharedKey {
+		actual := isSet(have.PresharedKey)
+		if want.PresharedKey != "" && have.PresharedKey != "" {
+			actual = "different"
+		}
+		m = append(m, Mismatch{FieldPresharedKey, isSet(want.PresharedKey), actual})
+	}
+	return m
+}
+
+func isSet(mac string) string {
+	if mac == "" {
+		return "unset"
+	}
+	return "set"
+}
+
+// compareInterface compares what is wished for. blind names a field that was not seen.
+func compareInterface(want, have Interface) (m []Mismatch, blind string) {
+	m = []Mismatch{}
+	c := comparison{differs: &m, blind: &blind}
+	compare(c, FieldPublicKey, want.PublicKey, have.PublicKey, same)
+	compare(c, FieldListenPort, want.ListenPort, have.ListenPort, same)
+	compare(c, FieldAddresses, addresses(want.Addresses), addresses(have.Addresses), slices.Equal)
+	compare(c, FieldMTU, want.MTU, have.MTU, same)
+	compare(c, FieldDNS, want.DNS, have.DNS, func(a, b string) bool { return slices.Equal(commaList(a), commaList(b)) })
+	compare(c, FieldTable, want.Table, have.Table, func(a, b string) bool { return table(a) == table(b) })
+	compare(c, FieldFwMark, want.FwMark, have.FwMark, same)
+	compare(c, FieldHooks, want.Hooks, have.Hooks, sameHooks)
+	return m, blind
+}
+
+type comparison struct {
+	differs *[]Mismatch
+	blind   *string
+}
+
+func compare[T any](c comparison, field string, want, have *T, equal func(a, b T) bool) {
+	switch {
+	case want == nil:
+	case have == nil:
+		*c.blind = field
+	case !equal(*want, *have):
+		*c.differs = append(*c.differs, Mismatch{field, *want, *have})
+	}
+}
+
+func same[T comparable](a, b T) bool { return a == b }
+
+func addresses(in *[]netip.Prefix) *[]string {
+	if in == nil {
+		return nil
+	}
+	out := texts(engine.NormalizeAddresses(*in))
+	return &out
+}
+
+func commaList(s string) []string {
+	var out []string
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			out = append(out, part)
+		}
+	}
+	return out
+}
+
+// table: wg-quick(8) takes none for auto.
+func table(s string) string {
+	if s == "auto" {
+		return ""
+	}
+	return s
+}
+func sameHooks(a, b agent.Hooks) bool {
+	return slices.Equal(a.PreUp, b.PreUp) && slices.Equal(a.PostUp, b.PostUp) &&
+		slices.Equal(a.PreDown, b.PreDown) && slices.Equal(a.PostDown, b.PostDown)
+}

@@ -1,0 +1,249 @@
+package panel
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/store"
+)
+
+// Nodes lists the nodes in the order of their making.
+func (s *Service) Nodes(ctx context.Context, p Page) (nodes []NodeView, next string, err error) {
+	err = s.o.Store.View(ctx, func(tx store.Tx) error {
+		nodes, next = []NodeView{}, ""
+		for row, err := range nodeTable.All(tx, p.Cursor) {
+			if err != nil {
+				return err
+			}
+			if p.Limit > 0 && len(nodes) == p.Limit {
+				next = nodes[p.Limit-1].ID
+				return nil
+			}
+			nodes = append(nodes, s.nodeView(row.ID, row.Value))
+		}
+		return nil
+	})
+	return nodes, next, pageError(err)
+}
+
+// pageError tells a cursor that is none from a failure.
+func pageError(err error) error {
+	if errors.Is(err, store.ErrKey) {
+		return Invalid("cursor", "is not a cursor of this list")
+	}
+	return err
+}
+
+func (s *Service) nodeView(id string, r nodeRecord) NodeView {
+	return NodeView{Node: r.node(id), Status: s.health.of(id), PeerCount: r.PeerCount}
+}
+
+// Node returns one node.
+func (s *Service) Node(ctx context.Context, id string) (NodeView, error) {
+	var v NodeView
+	err := s.o.Store.View(ctx, func(tx store.Tx) error {
+		r, err := getNode(tx, id)
+		v = s.nodeView(id, r)
+		return err
+	})
+	return v, err
+}
+
+func getNode(tx store.Tx, id string) (nodeRecord, error) {
+	r, err := nodeTable.Get(tx, id)
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrKey) {
+		return r, notFoundf("there is no node %q", clip(id))
+	}
+	return r, err
+}
+
+// CreateNode adds a node; its agent is not contacted. The secret is returned where it was made here.
+func (s *Service) CreateNode(ctx context.Context, in NodeInput) (NodeView, string, error) {
+	now := s.now()
+	id, err := newID(now, s.o.Rand)
+	if err != nil {
+		return NodeView{}, "", err
+	}
+	n := Node{ID: id, WGInterface: DefaultInterface, Enabled: true, Weight: DefaultWeight, Revision: 1, CreatedAt: now, UpdatedAt: now}
+	made := ""
+	if in.Secret == nil || *in.Secret == "" {
+		in.Secret = new(agent.NewSecret())
+		made = string(*in.Secret)
+	}
+	if err := in.required(); err != nil {
+		return NodeView{}, "", err
+	}
+	if err := in.apply(&n); err != nil {
+		return NodeView{}, "", err
+	}
+	v, err := s.insertNode(ctx, n)
+	if err != nil {
+		return NodeView{}, "", err
+	}
+	return v, made, nil
+}
+
+func (in NodeInput) required() error {
+	var p problems
+	if in.Name == nil {
+		p.add("name", "must be given")
+	}
+	if in.AgentURL == nil {
+		p.add("agent_url", "must be given")
+	}
+	return p.err()
+}
+
+func (s *Service) insertNode(ctx context.Context, n Node) (NodeView, error) {
+	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
+		if err := claimNode(tx, n); err != nil {
+			return err
+		}
+		return nodeTable.Put(tx, n.ID, recordOfNode(n, 0))
+	})
+	if err != nil {
+		return NodeView{}, err
+	}
+	return NodeView{Node: n, Status: s.health.of(n.ID)}, nil
+}
+
+// place names the interface that a node manages, so that no two nodes fight over one.
+func place(n Node) string {
+	sum := sha256.Sum256([]byte(n.AgentURL + "\n" + n.WGInterface))
+	return hex.EncodeToString(sum[:])
+}
+
+func claimNode(tx store.Tx, n Node) error {
+	if err := nodeNames.Claim(tx, nameKey(n.Name), n.ID); err != nil {
+		return taken(tx, err, "the name %q belongs to node %s", n.Name)
+	}
+	if err := nodePlaces.Claim(tx, place(n), n.ID); err != nil {
+		return taken(tx, err, "interface %s of that agent_url is managed as node %s already", n.WGInterface)
+	}
+	return nil
+}
+
+// nameKey fits any name into an index.
+func nameKey(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:])
+}
+
+// taken turns a claim that failed into a conflict that names the node that was first.
+func taken(tx store.Tx, err error, format string, what string) error {
+	t, ok := errors.AsType[*store.TakenError](err)
+	if !ok {
+		return err
+	}
+	other := t.Owner
+	if r, err := nodeTable.Get(tx, t.Owner); err == nil {
+		other = fmt.Sprintf("%s (%s)", r.Name, t.Owner)
+	}
+	return conflictf(format, what, other)
+}
+
+func releaseNode(tx store.Tx, n Node) error {
+	return errors.Join(nodeNames.Release(tx, nameKey(n.Name), n.ID), nodePlaces.Release(tx, place(n), n.ID))
+}
+
+// UpdateNode changes what the input names; the agent is not contacted.
+func (s *Service) UpdateNode(ctx context.Context, id string, in NodeInput) (NodeView, error) {
+	return s.changeNode(ctx, id, in.apply)
+}
+
+// changeNode changes a node's desired state in one transaction.
+func (s *Service) changeNode(ctx context.Context, id string, change func(*Node) error) (NodeView, error) {
+	var v NodeView
+	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
+		r, err := getNode(tx, id)
+		if err != nil {
+			return err
+		}
+		old := r.node(id)
+		n := r.node(id)
+		if err := change(&n); err != nil {
+			return err
+		}
+		if old.Name != n.Name || place(old) != place(n) {
+			if err := releaseNode(tx, old); err != nil {
+				return err
+			}
+			if err := claimNode(tx, n); err != nil {
+				return err
+			}
+		}
+		n.Revision++
+		n.UpdatedAt = s.now()
+		r = recordOfNode(n, r.PeerCount)
+		v = s.nodeView(id, r)
+		return nodeTable.Put(tx, id, r)
+	})
+	return v, err
+}
+
+// DeleteNode forgets a node and its peers; the agent is not contacted, and its interface stays as
+// it is.
+func (s *Service) DeleteNode(ctx context.Context, id string) error {
+	release, err := s.hold(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	for {
+		left, err := s.deletePeersOf(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !left {
+			break
+		}
+	}
+	s.states.drop(id)
+	s.agents.drop(id)
+	s.health.drop(id)
+	s.interfaces.drop(id)
+	return nil
+}
+
+// deleteBatch is how many peers one transaction forgets: each has several keys, and a transaction
+// is limited.
+const deleteBatch = 200
+
+// deletePeersOf forgets some peers and, with the last of them, the node.
+func (s *Service) deletePeersOf(ctx context.Context, id string) (left bool, err error) {
+	err = s.o.Store.Update(ctx, func(tx store.Tx) error {
+		left = false
+		r, err := getNode(tx, id)
+		if err != nil {
+			return err
+		}
+		count := 0
+		for row, err := range peerTable.In(id).All(tx, "") {
+			if err != nil {
+				return err
+			}
+			if count == deleteBatch {
+				left = true
+				break
+			}
+			if err := removePeer(tx, row.Value.peer(id, row.ID)); err != nil {
+				return err
+			}
+			count++
+		}
+		if left {
+			r.PeerCount -= count
+			r.Revision++
+			return nodeTable.Put(tx, id, r)
+		}
+		if err := releaseNode(tx, r.node(id)); err != nil {
+			return err
+		}
+		return nodeTable.Delete(tx, id)
+	})
+	return left, err
+}

@@ -1,0 +1,178 @@
+package panel
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/wgfleet/wgfleet/store"
+)
+
+// Peers lists the peers of a node in the order of their making.
+func (s *Service) Peers(ctx context.Context, nodeID string, p Page) (peers []PeerView, next string, err error) {
+	err = s.o.Store.View(ctx, func(tx store.Tx) error {
+		peers, next = []PeerView{}, ""
+		r, err := getNode(tx, nodeID)
+		if err != nil {
+			return err
+		}
+		n := r.node(nodeID)
+		for row, err := range peerTable.In(nodeID).All(tx, p.Cursor) {
+			if err != nil {
+				return err
+			}
+			if p.Limit > 0 && len(peers) == p.Limit {
+				next = peers[p.Limit-1].ID
+				return nil
+			}
+			peers = append(peers, peerView(n, row.Value.peer(nodeID, row.ID)))
+		}
+		return nil
+	})
+	return peers, next, pageError(err)
+}
+
+func peerView(n Node, p Peer) PeerView {
+	return PeerView{Peer: p, Interface: n.WGInterface, Effective: effective(n, p)}
+}
+
+// SearchPeers finds peers of all nodes whose name, public key, id or allowed IPs hold q.
+func (s *Service) SearchPeers(ctx context.Context, q string, p Page) (peers []PeerView, next string, err error) {
+	q = strings.ToLower(strings.TrimSpace(q))
+	err = s.o.Store.View(ctx, func(tx store.Tx) error {
+		peers, next = []PeerView{}, ""
+		nodes := make(map[string]Node)
+		for row, err := range peerTable.All(tx, p.Cursor) {
+			if err != nil {
+				return err
+			}
+			nodeID, id, _ := strings.Cut(row.ID, "/")
+			peer := row.Value.peer(nodeID, id)
+			if !peer.matches(q) {
+				continue
+			}
+			if p.Limit > 0 && len(peers) == p.Limit {
+				last := peers[p.Limit-1]
+				next = last.NodeID + "/" + last.ID
+				return nil
+			}
+			n, ok := nodes[nodeID]
+			if !ok {
+				r, err := getNode(tx, nodeID)
+				if err != nil {
+					return err
+				}
+				n = r.node(nodeID)
+				nodes[nodeID] = n
+			}
+			peers = append(peers, peerView(n, peer))
+		}
+		return nil
+	})
+	return peers, next, pageError(err)
+}
+
+func (p Peer) matches(q string) bool {
+	if q == "" || p.ID == q || strings.Contains(strings.ToLower(p.Name), q) || strings.Contains(strings.ToLower(p.PublicKey.String()), q) {
+		return true
+	}
+	a, err := netip.ParseAddr(q)
+	return slices.ContainsFunc(p.AllowedIPs, func(ip netip.Prefix) bool {
+		return err == nil && ip.Contains(a) || strings.Contains(ip.String(), q)
+	})
+}
+
+// Peer returns one peer, with warnings on nested prefixes.
+func (s *Service) Peer(ctx context.Context, nodeID, peerID string) (PeerView, error) {
+	st, err := s.state(ctx, nodeID)
+	if err != nil {
+		return PeerView{}, err
+	}
+	p, err := st.peer(peerID)
+	if err != nil {
+		return PeerView{}, err
+	}
+	return st.view(*p), nil
+}
+
+func (st *nodeState) view(p Peer) PeerView {
+	v := peerView(st.node, p)
+	v.Warnings = st.warnings(p)
+	return v
+}
+
+func (st *nodeState) peer(id string) (*Peer, error) {
+	for _, p := range st.peers {
+		if p.ID == id {
+			return p, nil
+		}
+	}
+	return nil, notFoundf("node %s has no peer %q", st.node.Name, clip(id))
+}
+
+// insertPeer writes a peer that is not there, and claims what must be its alone.
+func insertPeer(tx store.Tx, p Peer) error {
+	if err := peerKeys.In(p.NodeID).Claim(tx, p.PublicKey.String(), p.ID); err != nil {
+		return peerTaken(tx, p.NodeID, err, "public key "+p.PublicKey.String())
+	}
+	for _, ip := range p.AllowedIPs {
+		if err := peerIPs.In(p.NodeID).Claim(tx, ip.String(), p.ID); err != nil {
+			return peerTaken(tx, p.NodeID, err, "allowed IP "+ip.String())
+		}
+	}
+	return peerTable.In(p.NodeID).Put(tx, p.ID, recordOfPeer(p))
+}
+
+// peerTaken turns a claim that failed into a conflict that names the peer that was first.
+func peerTaken(tx store.Tx, nodeID string, err error, what string) error {
+	t, ok := errors.AsType[*store.TakenError](err)
+	if !ok {
+		return err
+	}
+	other := "peer " + t.Owner
+	if r, err := peerTable.In(nodeID).Get(tx, t.Owner); err == nil {
+		other = "peer " + r.peer(nodeID, t.Owner).title()
+	}
+	return conflictf("%s belongs to %s already", what, other)
+}
+
+func removePeer(tx store.Tx, p Peer) error {
+	errs := []error{peerKeys.In(p.NodeID).Release(tx, p.PublicKey.String(), p.ID)}
+	for _, ip := range p.AllowedIPs {
+		errs = append(errs, peerIPs.In(p.NodeID).Release(tx, ip.String(), p.ID))
+	}
+	return errors.Join(append(errs, peerTable.In(p.NodeID).Delete(tx, p.ID))...)
+}
+
+// storePeer replaces before by after, either of which may be nil, and returns the node after it.
+// limited refuses a peer more than the node may have.
+func (s *Service) storePeer(ctx context.Context, nodeID string, before, after *Peer, limited bool) (Node, error) {
+	var n Node
+	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
+		r, err := getNode(tx, nodeID)
+		if err != nil {
+			return err
+		}
+		if before != nil {
+			r.PeerCount--
+			if err := removePeer(tx, *before); err != nil {
+				return err
+			}
+		}
+		if after != nil {
+			r.PeerCount++
+			if limited && r.MaxPeers > 0 && r.PeerCount > r.MaxPeers {
+				return conflictf("node %s has %d peers, as many as max_peers allows", r.Name, r.MaxPeers)
+			}
+			if err := insertPeer(tx, *after); err != nil {
+				return err
+			}
+		}
+		r.Revision++
+		n = r.node(nodeID)
+		return nodeTable.Put(tx, nodeID, r)
+	})
+	return n, err
+}

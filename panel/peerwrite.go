@@ -1,0 +1,273 @@
+package panel
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/agent/client"
+	"github.com/wgfleet/wgfleet/engine"
+)
+
+// compensateTimeout bounds the way back, which runs even where the caller has given up.
+const compensateTimeout = 30 * time.Second
+
+// CreatePeer adds a peer to a node, or to the best one for NodeAuto, and pushes it to the node.
+func (s *Service) CreatePeer(ctx context.Context, nodeID string, in PeerInput) (PeerView, error) {
+	if nodeID == NodeAuto {
+		chosen, err := s.choose(ctx)
+		if err != nil {
+			return PeerView{}, err
+		}
+		nodeID = chosen
+	}
+	release, err := s.hold(ctx, nodeID)
+	if err != nil {
+		return PeerView{}, err
+	}
+	defer release()
+	v, err := s.createPeer(ctx, nodeID, in, nil)
+	if n, ok := errors.AsType[*takenOnNode](err); ok && in.AllowedIPs == nil {
+		// An unknown peer of the node has the address that was free here: take one that is free
+		// on both sides.
+		held, bad := s.prefixesOnNode(ctx, nodeID)
+		if bad != nil {
+			return PeerView{}, n
+		}
+		return s.createPeer(ctx, nodeID, in, held)
+	}
+	return v, err
+}
+
+func (s *Service) createPeer(ctx context.Context, nodeID string, in PeerInput, besides []netip.Prefix) (PeerView, error) {
+	st, err := s.state(ctx, nodeID)
+	if err != nil {
+		return PeerView{}, err
+	}
+	now := s.now()
+	id, err := newID(now, s.o.Rand)
+	if err != nil {
+		return PeerView{}, err
+	}
+	p := Peer{ID: id, NodeID: nodeID, Enabled: true, CreatedAt: now, UpdatedAt: now}
+	if in.PublicKey == nil && in.PrivateKey == nil {
+		k, err := randomKey(s.o.Rand)
+		if err != nil {
+			return PeerView{}, err
+		}
+		p.PrivateKey = engine.NewSecretKey(k).Clamped()
+		p.PublicKey = p.PrivateKey.PublicKey()
+	}
+	if err := in.apply(&p, s.o.Rand); err != nil {
+		return PeerView{}, err
+	}
+	if p.Name == "" {
+		p.Name = defaultName("peer", p.PublicKey)
+	}
+	if in.AllowedIPs == nil {
+		if p.AllowedIPs, err = st.allocate(besides); err != nil {
+			return PeerView{}, err
+		}
+		if err := p.checkMTU(); err != nil {
+			return PeerView{}, err
+		}
+	}
+	return s.writePeer(ctx, st, nil, &p, in.AllowOffline)
+}
+
+func (p Peer) checkMTU() error {
+	var bad problems
+	if p.MTU != nil {
+		bad.mtu("mtu", *p.MTU, hasIPv6(p.AllowedIPs))
+	}
+	return bad.err()
+}
+
+// UpdatePeer changes what the input names, and pushes that to the node.
+func (s *Service) UpdatePeer(ctx context.Context, nodeID, peerID string, in PeerInput) (PeerView, error) {
+	release, err := s.hold(ctx, nodeID)
+	if err != nil {
+		return PeerView{}, err
+	}
+	defer release()
+	st, err := s.state(ctx, nodeID)
+	if err != nil {
+		return PeerView{}, err
+	}
+	before, err := st.peer(peerID)
+	if err != nil {
+		return PeerView{}, err
+	}
+	after := *before
+	if err := in.apply(&after, s.o.Rand); err != nil {
+		return PeerView{}, err
+	}
+	after.UpdatedAt = s.now()
+	return s.writePeer(ctx, st, before, &after, in.AllowOffline)
+}
+
+// DeletePeer removes a peer here and on its node.
+func (s *Service) DeletePeer(ctx context.Context, nodeID, peerID string, allowOffline bool) error {
+	release, err := s.hold(ctx, nodeID)
+	if err != nil {
+		return err
+	}
+	defer release()
+	st, err := s.state(ctx, nodeID)
+	if err != nil {
+		return err
+	}
+	before, err := st.peer(peerID)
+	if err != nil {
+		return err
+	}
+	_, err = s.writePeer(ctx, st, before, nil, allowOffline)
+	return err
+}
+
+// writePeer stores the change of one peer and pushes it. Where the node does not take it, the
+// record is put back, unless it may wait for a reconciliation. The caller holds the node's slot.
+func (s *Service) writePeer(ctx context.Context, st *nodeState, before, after *Peer, allowOffline bool) (PeerView, error) {
+	if after != nil {
+		if err := st.judge(*after); err != nil {
+			return PeerView{}, err
+		}
+	}
+	n, err := s.storePeer(ctx, st.node.ID, before, after, before == nil)
+	if err != nil {
+		return PeerView{}, err
+	}
+	next := s.follow(st, n, before, after)
+	if changes := pushOf(n, before, after); len(changes) > 0 {
+		err := s.push(ctx, n, changes)
+		if e, ok := errors.AsType[*NodeError](err); ok && e.Code == string(client.PlainSecret) {
+			if open, ok := withoutKeys(changes, before, after); ok {
+				err = s.push(ctx, n, open)
+			}
+		}
+		if err != nil {
+			if !allowOffline {
+				return PeerView{}, s.compensate(ctx, next, before, after, err)
+			}
+			s.o.Logger.InfoContext(ctx, "the change of a peer waits for its node", "node", n.ID, "error", err.Error())
+		}
+	}
+	if after == nil {
+		return PeerView{}, nil
+	}
+	if st, err := s.state(ctx, n.ID); err == nil {
+		next = st // with what the contact has taught
+	}
+	return next.view(*after), nil
+}
+
+// follow brings the known state to the next revision without reading all peers again, unless
+// somebody else's change came between.
+func (s *Service) follow(st *nodeState, n Node, before, after *Peer) *nodeState {
+	next := st.patched(n, before, after)
+	if n.Revision == st.node.Revision+1 {
+		s.states.put(next)
+	}
+	return next
+}
+
+// pushOf returns what a node must be told of one peer's change; nothing where only the client's
+// side differs.
+func pushOf(n Node, before, after *Peer) []agent.Change {
+	var out []agent.Change
+	was := before != nil && before.Enabled
+	is := after != nil && after.Enabled
+	if was && (!is || before.PublicKey != after.PublicKey) {
+		out = append(out, agent.Change{Op: agent.OpRemove, PeerBody: agent.PeerBody{PublicKey: before.PublicKey.String()}})
+		was = false
+	}
+	if !is {
+		return out
+	}
+	body := peerBody(n, *after)
+	if was && sameBody(peerBody(n, *before), body) {
+		return out
+	}
+	return append(out, agent.Change{Op: agent.OpPut, PeerBody: body})
+}
+
+func peerBody(n Node, p Peer) agent.PeerBody {
+	ips := make([]string, len(p.AllowedIPs))
+	for i, ip := range p.AllowedIPs {
+		ips[i] = ip.String()
+	}
+	psk := ""
+	if !p.PresharedKey.IsZero() {
+		psk = p.PresharedKey.Reveal().String()
+	}
+	keepalive := effective(n, p).Keepalive
+	return agent.PeerBody{PublicKey: p.PublicKey.String(), AllowedIPs: &ips, PresharedKey: &psk, PersistentKeepalive: &keepalive}
+}
+
+func sameBody(a, b agent.PeerBody) bool {
+	return slices.Equal(*a.AllowedIPs, *b.AllowedIPs) && *a.PresharedKey == *b.PresharedKey && *a.PersistentKeepalive == *b.PersistentKeepalive
+}
+
+// withoutKeys are the changes without preshared keys, where those stay as they were.
+func withoutKeys(changes []agent.Change, before, after *Peer) ([]agent.Change, bool) {
+	if before == nil || after == nil || !before.Enabled || before.PublicKey != after.PublicKey || !before.PresharedKey.Equal(after.PresharedKey) {
+		return nil, false
+	}
+	out := slices.Clone(changes)
+	for i := range out {
+		out[i].PresharedKey = nil
+	}
+	return out, true
+}
+
+// compensate puts the record back after a push that failed, and returns why it did.
+func (s *Service) compensate(ctx context.Context, st *nodeState, before, after *Peer, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), compensateTimeout)
+	defer cancel()
+	n, err := s.storePeer(ctx, st.node.ID, after, before, false)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	s.follow(st, n, after, before)
+	e, ok := errors.AsType[*NodeError](cause)
+	if ok && e.Code == string(agent.CodeAllowedIPTaken) {
+		return &takenOnNode{NodeError: e}
+	}
+	return cause
+}
+
+// takenOnNode: a peer of the node that the panel does not know holds the prefix (409).
+type takenOnNode struct{ *NodeError }
+
+func (e *takenOnNode) Error() string {
+	return e.Reason + "; the panel does not know that peer: reconcile, adopt or remove it"
+}
+
+// Unwrap makes errors.Is(err, ErrConflict) true: it is no failure of the node.
+func (e *takenOnNode) Unwrap() error { return ErrConflict }
+
+// prefixesOnNode reads all allowed IPs that the node has.
+func (s *Service) prefixesOnNode(ctx context.Context, nodeID string) ([]netip.Prefix, error) {
+	st, err := s.state(ctx, nodeID)
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.reach(st.node)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.o.NodeTimeout)
+	defer cancel()
+	dump, err := a.Dump(ctx, st.node.WGInterface, client.Query{})
+	if err != nil {
+		return nil, nodeError(nodeID, err)
+	}
+	var held []netip.Prefix
+	for _, p := range dump.Peers {
+		held = append(held, p.AllowedIPs...)
+	}
+	return held, nil
+}

@@ -1,0 +1,107 @@
+package panel
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/wgfleet/wgfleet/store"
+)
+
+// Defaults of Options.
+const (
+	DefaultNodeTimeout  = 10 * time.Second
+	DefaultWriteTimeout = 5 * time.Minute
+	DefaultPollInterval = 30 * time.Second
+	DefaultParallel     = 64
+)
+
+// Options of a Service. The zero value of each optional field is its default.
+type Options struct {
+	Store store.Store               // required; the caller closes it after the Service
+	Dial  func(Node) (Agent, error) // required; must not call the agent. See Dialer
+	Now   func() time.Time
+	Rand  io.Reader // of keys and ids
+	// NodeTimeout bounds what reading one node may take.
+	NodeTimeout time.Duration
+	// PollInterval is how often Run asks each node for its health.
+	PollInterval time.Duration
+	// Parallel bounds how many nodes are asked at the same time.
+	Parallel int
+	Logger   *slog.Logger
+}
+
+// Service holds the use cases of the panel. See New.
+type Service struct {
+	o          Options
+	agents     agents
+	states     states
+	health     healthBook
+	interfaces interfaceBook
+
+	mu    sync.Mutex // protects slots
+	slots map[string]chan struct{}
+}
+
+// New makes a Service; it calls no node and starts nothing. Run polls.
+func New(o Options) (*Service, error) {
+	if o.Store == nil || o.Dial == nil {
+		return nil, errors.New("panel: a store and a way to dial agents must be given")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.NodeTimeout = orDefault(o.NodeTimeout, DefaultNodeTimeout)
+	o.PollInterval = orDefault(o.PollInterval, DefaultPollInterval)
+	o.Parallel = orDefault(o.Parallel, DefaultParallel)
+	return &Service{
+		o:          o,
+		agents:     agents{dial: o.Dial, byID: make(map[string]dialed)},
+		states:     states{byNode: make(map[string]*nodeState)},
+		health:     healthBook{byNode: make(map[string]NodeStatus)},
+		interfaces: interfaceBook{byNode: make(map[string]seen)},
+		slots:      make(map[string]chan struct{}),
+	}, nil
+}
+
+func orDefault[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
+
+// Close frees the connections to the agents. No method may be called after it.
+func (s *Service) Close() { s.agents.close() }
+
+// hold takes the node's slot: writes of one node happen one after the other. The caller calls the
+// returned function when done.
+func (s *Service) hold(ctx context.Context, nodeID string) (release func(), err error) {
+	s.mu.Lock()
+	slot, ok := s.slots[nodeID]
+	if !ok {
+		slot = make(chan struct{}, 1)
+		s.slots[nodeID] = slot
+	}
+	s.mu.Unlock()
+	select {
+	case slot <- struct{}{}:
+		return func() { <-slot }, nil
+	case <-ctx.Done():
+		return nil, &NodeError{NodeID: nodeID, Code: "busy", Reason: "another change of the node did not end in time"}
+	}
+}
+
+// now is the time as records keep it.
+func (s *Service) now() time.Time { return s.o.Now().UTC().Truncate(time.Millisecond) }

@@ -1,0 +1,169 @@
+package panel
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/wgfleet/wgfleet/panel/drift"
+	"github.com/wgfleet/wgfleet/panel/ipam"
+	"github.com/wgfleet/wgfleet/store"
+)
+
+// nodeState is the whole desired state of one node at one revision. It never changes, but for what
+// is computed when first asked for.
+type nodeState struct {
+	node  Node
+	peers []*Peer        // by public key, disabled ones as well
+	used  []netip.Prefix // of all of them, in the order of ipam.Compare
+
+	once    sync.Once
+	desired drift.Desired
+}
+
+// drift returns the state as it is compared; mac is of the node's secret.
+func (st *nodeState) drift(a Agent) drift.Desired {
+	st.once.Do(func() {
+		peers := make([]drift.DesiredPeer, 0, len(st.peers))
+		for _, p := range st.peers {
+			if !p.Enabled {
+				continue
+			}
+			peers = append(peers, drift.DesiredPeer{
+				Peer: drift.Peer{
+					PublicKey: p.PublicKey, AllowedIPs: p.AllowedIPs, Keepalive: effective(st.node, *p).Keepalive,
+					PresharedKey: a.MAC(p.PresharedKey),
+				},
+				ID: p.ID, Name: p.Name, PSK: p.PresharedKey,
+			})
+		}
+		st.desired = drift.NewDesired(peers, st.node.interfaceWish())
+	})
+	return st.desired
+}
+
+// states keeps the last nodeState of each node.
+type states struct {
+	mu     sync.Mutex // protects byNode
+	byNode map[string]*nodeState
+}
+
+func (c *states) get(id string) *nodeState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byNode[id]
+}
+
+func (c *states) put(st *nodeState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old := c.byNode[st.node.ID]; old == nil || old.node.Revision <= st.node.Revision {
+		c.byNode[st.node.ID] = st
+	}
+}
+
+func (c *states) drop(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.byNode, id)
+}
+
+// state returns a node's desired state as it is now. The peers are read from the store only where
+// the revision that is known is not the present one.
+func (s *Service) state(ctx context.Context, id string) (*nodeState, error) {
+	var st *nodeState
+	err := s.o.Store.View(ctx, func(tx store.Tx) error {
+		r, err := getNode(tx, id)
+		if err != nil {
+			return err
+		}
+		if st = s.states.get(id); st != nil && st.node.Revision == r.Revision {
+			st = st.with(r.node(id))
+			return nil
+		}
+		st = &nodeState{node: r.node(id)}
+		for row, err := range peerTable.In(id).All(tx, "") {
+			if err != nil {
+				return err
+			}
+			st.insert(row.Value.peer(id, row.ID))
+		}
+		st.sort()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.states.put(st)
+	return st, nil
+}
+
+// with returns the state with the node as it is now. What was learnt of a node does not move its
+// revision.
+func (st *nodeState) with(n Node) *nodeState {
+	if st.node.SeenPublicKey == n.SeenPublicKey && st.node.SeenListenPort == n.SeenListenPort &&
+		st.node.AgentID == n.AgentID && st.node.SpeaksV2 == n.SpeaksV2 {
+		return st
+	}
+	return &nodeState{node: n, peers: st.peers, used: st.used}
+}
+
+func (st *nodeState) insert(p Peer) {
+	st.peers = append(st.peers, &p)
+	st.used = append(st.used, p.AllowedIPs...)
+}
+
+func (st *nodeState) sort() {
+	slices.SortFunc(st.peers, comparePeers)
+	slices.SortFunc(st.used, ipam.Compare)
+}
+
+func comparePeers(a, b *Peer) int { return bytes.Compare(a.PublicKey[:], b.PublicKey[:]) }
+
+// patched returns the state at the next revision, with a peer changed; nil: it was not, or will
+// not be, there.
+func (st *nodeState) patched(n Node, before, after *Peer) *nodeState {
+	next := &nodeState{node: n, peers: slices.Clone(st.peers), used: slices.Clone(st.used)}
+	if before != nil {
+		if i, ok := slices.BinarySearchFunc(next.peers, before, comparePeers); ok {
+			next.peers = slices.Delete(next.peers, i, i+1)
+		}
+		for _, ip := range before.AllowedIPs {
+			if i, ok := slices.BinarySearchFunc(next.used, ip, ipam.Compare); ok {
+				next.used = slices.Delete(next.used, i, i+1)
+			}
+		}
+	}
+	if after != nil {
+		i, _ := slices.BinarySearchFunc(next.peers, after, comparePeers)
+		next.peers = slices.Insert(next.peers, i, after)
+		for _, ip := range after.AllowedIPs {
+			i, _ := slices.BinarySearchFunc(next.used, ip, ipam.Compare)
+			next.used = slices.Insert(next.used, i, ip)
+		}
+	}
+	return next
+}
+
+// nested returns other peers' prefixes that hold ip or lie within it.
+func (st *nodeState) nested(ip netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for bits := range ip.Bits() { // wider ones: at most one of each length
+		wide := netip.PrefixFrom(ip.Addr(), bits).Masked()
+		if _, ok := slices.BinarySearchFunc(st.used, wide, ipam.Compare); ok {
+			out = append(out, wide)
+		}
+	}
+	i, _ := slices.BinarySearchFunc(st.used, ip, ipam.Compare)
+	for _, other := range st.used[i:] {
+		if !ip.Contains(other.Addr()) || len(out) == 8 {
+			break
+		}
+		if other != ip {
+			out = append(out, other)
+		}
+	}
+	return out
+}
