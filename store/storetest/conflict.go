@@ -355,4 +355,12 @@ func testTooLarge(t *testing.T, s store.Store) {
 		requireDump(t, tx, "", "", "")
 		return nil
 	}))
+	require.NoError(t, s.Update(t.Context(), func(tx store.Tx) error {
+		for range 2 * store.MaxTransaction / store.MaxValue {
+			if err := tx.Put("again and again", value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}), "only what is written in the end counts")
 }
