@@ -70,7 +70,7 @@ func checkJSON(body []byte) error {
 		return nil
 	}
 	at := int64(len(body))
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok && syntax.Offset < at {
 		at = max(syntax.Offset-1, 0)
 	}
 	e.Message = fmt.Sprintf("the body is not JSON: it breaks off or goes wrong at byte %d", at)
@@ -105,7 +105,7 @@ func (o *object) err() error {
 	first := (*o.problems)[0]
 	name := "body"
 	if len(first.Loc) > 1 {
-		name = strings.Trim(strings.ReplaceAll(fmt.Sprint(first.Loc[1:]...), " ", "."), ".")
+		name = strings.Trim(strings.ReplaceAll(fmt.Sprint(first.Loc[1:]), " ", "."), "[]")
 	}
 	e := agent.Errorf(agent.CodeInvalidField, "%s: %s", name, first.Msg)
 	e.Detail = *o.problems

@@ -77,8 +77,8 @@ func checkSetting(o *object, set setting) {
 // putConfig is PUT config: all of it takes effect and is written to the host's file, or nothing.
 func (s *Server) putConfig(ctx context.Context, q *request) (*answer, error) {
 	name := q.route.iface
-	if err := engine.ValidateName(name); err != nil {
-		return nil, err
+	if f, bad := errors.AsType[*engine.FieldError](engine.ValidateName(name)); bad {
+		return nil, fieldError([]any{"path", f.Field}, f.Field, f.Reason, nil)
 	}
 	o, settings, err := decodeConfig(q)
 	if err != nil {
