@@ -41,6 +41,9 @@ type clearable interface {
 
 // readBody reads the one JSON object of a request into a struct of pointers and optionals.
 func readBody(c *gin.Context, into any, mayBeAbsent bool) error {
+	if c.Request.ContentLength > maxBody {
+		return errTooLarge
+	}
 	data, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return errTooLarge
@@ -87,7 +90,13 @@ type decoder struct {
 	problems     []panel.FieldProblem
 }
 
+// maxProblems bounds an answer; a body of 8 MiB can have a million.
+const maxProblems = 20
+
 func (d *decoder) refuse(path, format string, args ...any) {
+	if len(d.problems) == maxProblems {
+		return
+	}
 	d.problems = append(d.problems, panel.FieldProblem{Field: path, Error: fmt.Sprintf(format, args...)})
 }
 

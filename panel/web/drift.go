@@ -184,7 +184,7 @@ func fromReconciled(r panel.ReconcileResult) reconcileData {
 func reconciledMessage(r panel.ReconcileResult) string {
 	verbs := []string{"Added", "Updated", "Removed", "Adopted"}
 	if r.DryRun {
-		verbs = []string{"Would add", "Would update", "Would remove", "Would adopt"}
+		verbs = []string{"Would add", "would update", "would remove", "would adopt"}
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %d peers, %s %d peers, ", verbs[0], len(r.Added), verbs[1], len(r.Updated))
