@@ -41,6 +41,12 @@ func (b *interfaceBook) get(id, digest string) (agent.InterfaceSummary, bool) {
 	return s.summary, ok && digest != "" && s.digest == digest
 }
 
+// same reports whether the digest is the last one seen.
+func (b *interfaceBook) same(id, digest string) bool {
+	_, ok := b.get(id, digest)
+	return ok
+}
+
 func (b *interfaceBook) put(id string, s agent.InterfaceSummary) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -118,7 +124,7 @@ func (s *Service) push(ctx context.Context, n Node, changes []agent.Change) erro
 	if err != nil {
 		return err
 	}
-	done, err := a.Apply(ctx, n.WGInterface, agent.Apply{Changes: &changes}, client.Write{})
+	done, err := a.Apply(ctx, n.WGInterface, agent.Apply{Changes: &changes, AllowMassRemoval: true}, client.Write{})
 	if err != nil {
 		return nodeError(n.ID, err)
 	}

@@ -33,6 +33,8 @@ func notFoundf(format string, args ...any) error {
 	return &refusal{kind: ErrNotFound, reason: fmt.Sprintf(format, args...)}
 }
 
+func isConflict(err error) bool { return errors.Is(err, ErrConflict) }
+
 // FieldProblem is one refused field.
 type FieldProblem struct {
 	Field string `json:"field"`

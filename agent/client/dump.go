@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -30,7 +31,8 @@ type Snapshot struct {
 	Peers           []Peer // sorted by key; none where NotModified
 }
 
-// Peer is one peer of a Snapshot; PresharedKey in it is never set: see PresharedKeyMAC.
+// Peer is one peer of a Snapshot. PresharedKey is zero where the agent hides it: compare by
+// PresharedKeyMAC.
 type Peer struct {
 	engine.Peer
 	PresharedKeyMAC string // "" for none
@@ -148,7 +150,7 @@ func (c *Client) peer(d *agent.DumpPeer) (Peer, error) {
 	if err := engine.ValidatePeer(p.Peer); err != nil {
 		return p, err
 	}
-	if p.PresharedKeyMAC, err = c.presharedMAC(d); err != nil {
+	if err := c.preshared(&p, d); err != nil {
 		return p, err
 	}
 	p.Stats = engine.Stats{RxBytes: d.TransferRx, TxBytes: d.TransferTx}
@@ -161,20 +163,25 @@ func (c *Client) peer(d *agent.DumpPeer) (Peer, error) {
 	return p, nil
 }
 
-func (c *Client) presharedMAC(d *agent.DumpPeer) (string, error) {
-	if d.PresharedKeyMAC != nil {
-		mac := *d.PresharedKeyMAC
-		if len(mac) != 64 || strings.Trim(mac, "0123456789abcdef") != "" {
-			return "", fmt.Errorf("preshared_key_mac: expected 64 hex digits")
+// preshared reads the key, where it is shown, and its MAC.
+func (c *Client) preshared(p *Peer, d *agent.DumpPeer) error {
+	if d.PresharedKey != nil {
+		k, err := engine.ParseSecretKey(*d.PresharedKey)
+		if err != nil {
+			return fmt.Errorf("preshared_key: %w", err)
 		}
-		return mac, nil
+		p.PresharedKey, p.PresharedKeyMAC = k, c.mac.MAC(k)
 	}
-	if d.PresharedKey == nil {
-		return "", nil
+	if d.PresharedKeyMAC == nil {
+		return nil
 	}
-	k, err := engine.ParseSecretKey(*d.PresharedKey)
-	if err != nil {
-		return "", fmt.Errorf("preshared_key: %w", err)
+	mac := *d.PresharedKeyMAC
+	if len(mac) != 64 || strings.Trim(mac, "0123456789abcdef") != "" {
+		return errors.New("preshared_key_mac: expected 64 hex digits")
 	}
-	return c.mac.MAC(k), nil
+	if d.PresharedKey != nil && mac != p.PresharedKeyMAC {
+		return errors.New("preshared_key_mac: is not that of the preshared key")
+	}
+	p.PresharedKeyMAC = mac
+	return nil
 }

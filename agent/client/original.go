@@ -9,6 +9,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/wgquick"
 )
 
 // slashed reports whether the original's router can't find the peer.
@@ -159,7 +160,7 @@ func sameIPs(have Peer, want []string) bool {
 	return slices.Equal(ips, want)
 }
 
-// interfaceOriginal reads what the original's file says of the interface: the last address only.
+// interfaceOriginal reads what the original's file says of the interface.
 func (c *Client) interfaceOriginal(ctx context.Context, name string) (agent.InterfaceSummary, error) {
 	s := agent.InterfaceSummary{Name: name, Backend: "unknown"}
 	conf, err := c.Config(ctx, name)
@@ -176,9 +177,11 @@ func (c *Client) interfaceOriginal(ctx context.Context, name string) (agent.Inte
 	if conf.ListenPort != nil {
 		s.ListenPort = *conf.ListenPort
 	}
-	if conf.Address != nil {
-		for text := range strings.SplitSeq(*conf.Address, ",") {
-			s.Addresses = append(s.Addresses, strings.TrimSpace(text))
+	if f, err := wgquick.Parse([]byte(conf.RawConfig)); err == nil { // conf.Address is the last line alone
+		for _, line := range f.Values("Interface", "Address") {
+			for text := range strings.SplitSeq(line, ",") {
+				s.Addresses = append(s.Addresses, strings.TrimSpace(text))
+			}
 		}
 	}
 	if conf.MTU != nil {

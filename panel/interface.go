@@ -1,0 +1,191 @@
+package panel
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/agent/client"
+	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/panel/drift"
+)
+
+// Interface returns what the panel wants of the node's interface itself.
+func (s *Service) Interface(ctx context.Context, nodeID string) (InterfaceWish, error) {
+	v, err := s.Node(ctx, nodeID)
+	return InterfaceWish(v.Node.interfaceWish()), err
+}
+
+// SetInterface replaces the wish; the agent is not contacted.
+func (s *Service) SetInterface(ctx context.Context, nodeID string, w InterfaceWish) (InterfaceWish, error) {
+	if err := w.normalize(); err != nil {
+		return w, err
+	}
+	v, err := s.changeNode(ctx, nodeID, func(n *Node) error {
+		n.Wish = w
+		return nil
+	})
+	return InterfaceWish(v.Node.interfaceWish()), err
+}
+
+// normalize brings the wish into one spelling and names every refused field.
+func (w *InterfaceWish) normalize() error {
+	var p problems
+	if w.PublicKey != nil {
+		if _, err := engine.ParseKey(*w.PublicKey); err != nil {
+			p.add("public_key", "%v", err)
+		}
+	}
+	if w.ListenPort != nil {
+		p.between("listen_port", *w.ListenPort, 1, 65535, "")
+	}
+	ipv6 := false
+	if w.Addresses != nil {
+		for _, a := range *w.Addresses {
+			if !a.IsValid() {
+				p.add("addresses", "an address is not valid: expected for example 10.8.0.1/24")
+			}
+		}
+		list := engine.NormalizeAddresses(*w.Addresses)
+		w.Addresses, ipv6 = &list, hasIPv6(list)
+	}
+	if w.MTU != nil {
+		p.mtu("mtu", *w.MTU, ipv6)
+	}
+	w.DNS = convert(w.DNS, func(s string) string { return p.dns("dns", s) })
+	if w.Table != nil && !validTable(*w.Table) {
+		p.add("table", `%q is no routing table: expected "auto", "off" or a number`, clip(*w.Table))
+	}
+	if w.Hooks != nil {
+		for _, list := range [][]string{w.Hooks.PreUp, w.Hooks.PostUp, w.Hooks.PreDown, w.Hooks.PostDown} {
+			for _, h := range list {
+				if strings.TrimSpace(h) == "" || strings.ContainsAny(h, "\r\n\x00") {
+					p.add("hooks", "a hook is one command on one line")
+				}
+			}
+		}
+	}
+	return p.err()
+}
+
+func validTable(s string) bool {
+	return s == "" || s == "auto" || s == "off" || len(s) <= 10 && strings.Trim(s, "0123456789") == ""
+}
+
+// SyncInterface writes to the node what of its interface is not as wished for.
+func (s *Service) SyncInterface(ctx context.Context, nodeID string) error {
+	release, err := s.hold(ctx, nodeID)
+	if err != nil {
+		return err
+	}
+	defer release()
+	st, err := s.state(ctx, nodeID)
+	if err != nil {
+		return err
+	}
+	l, err := s.observe(ctx, st, false)
+	if err != nil {
+		return err
+	}
+	if l.report.Status == drift.Unknown {
+		return &NodeError{NodeID: nodeID, Code: drift.Unknown, Reason: l.report.Error}
+	}
+	if len(l.report.Interface) == 0 {
+		return nil
+	}
+	a, err := s.reach(st.node)
+	if err != nil {
+		return err
+	}
+	if a.Original() {
+		return &NodeError{
+			NodeID: nodeID, Code: string(client.Unsupported),
+			Reason: "the original agent loses settings when it writes an interface: move the node to wgfleet's agent first",
+		}
+	}
+	update, err := configUpdate(l.report.Interface, l.desired.Interface)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
+	defer cancel()
+	if err := a.PutConfig(ctx, st.node.WGInterface, update); err != nil {
+		return nodeError(nodeID, err)
+	}
+	return s.syncedInterface(ctx, nodeID)
+}
+
+// syncedInterface reads back what was written.
+func (s *Service) syncedInterface(ctx context.Context, nodeID string) error {
+	st, err := s.state(ctx, nodeID)
+	if err != nil {
+		return err
+	}
+	l, err := s.observe(ctx, st, false)
+	if err != nil {
+		return err
+	}
+	if len(l.report.Interface) > 0 {
+		return &NodeError{NodeID: nodeID, Code: string(client.Refused), Reason: fmt.Sprintf(
+			"the node took the settings, but its %s is still another", l.report.Interface[0].Field)}
+	}
+	return nil
+}
+
+// configUpdate holds the fields that differ, as they are wished for.
+func configUpdate(differs []drift.Mismatch, want drift.Interface) (agent.ConfigUpdate, error) {
+	var u agent.ConfigUpdate
+	for _, m := range differs {
+		switch m.Field {
+		case drift.FieldPublicKey:
+			return u, conflictf("the node's interface has another key than is wished for, and the panel does not have the private key to it")
+		case drift.FieldListenPort:
+			u.ListenPort = want.ListenPort
+		case drift.FieldMTU:
+			u.MTU = want.MTU
+		case drift.FieldFwMark:
+			u.FwMark = want.FwMark
+		case drift.FieldDNS:
+			u.DNS = want.DNS
+		case drift.FieldTable:
+			u.Table = want.Table
+		case drift.FieldAddresses:
+			texts := make([]string, len(*want.Addresses))
+			for i, a := range *want.Addresses {
+				texts[i] = a.String()
+			}
+			u.Address = new(strings.Join(texts, ", "))
+		case drift.FieldHooks:
+			h := want.Hooks
+			if len(h.PreUp) > 0 || len(h.PostDown) > 0 || len(h.PostUp) > 1 || len(h.PreDown) > 1 {
+				return u, conflictf("an agent takes one PostUp and one PreDown: write other hooks into the host's file")
+			}
+			u.PostUp, u.PreDown = new(strings.Join(h.PostUp, "")), new(strings.Join(h.PreDown, ""))
+		}
+	}
+	return u, nil
+}
+
+// EnableInterface brings the node's interface up, or down.
+func (s *Service) EnableInterface(ctx context.Context, nodeID string, up bool) error {
+	release, err := s.hold(ctx, nodeID)
+	if err != nil {
+		return err
+	}
+	defer release()
+	v, err := s.Node(ctx, nodeID)
+	if err != nil {
+		return err
+	}
+	a, err := s.reach(v.Node)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
+	defer cancel()
+	if up {
+		return nodeError(nodeID, a.Enable(ctx, v.WGInterface))
+	}
+	return nodeError(nodeID, a.Disable(ctx, v.WGInterface))
+}
