@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"hash"
 	"slices"
 	"strconv"
 )
@@ -23,12 +24,18 @@ func DeriveMACKey(sharedSecret []byte) MACKey {
 
 // MAC returns the lower-case hex MAC of a preshared key, or "" for none.
 func (k MACKey) MAC(psk SecretKey) string {
+	return macWith(hmac.New(sha256.New, k[:]), psk)
+}
+
+// macWith is MAC with a hash that was made once: for many keys that is most of the work.
+func macWith(h hash.Hash, psk SecretKey) string {
 	if psk.IsZero() {
 		return ""
 	}
-	m := hmac.New(sha256.New, k[:])
-	m.Write(psk.key[:])
-	return hex.EncodeToString(m.Sum(nil))
+	var sum [sha256.Size]byte
+	h.Reset()
+	h.Write(psk.key[:])
+	return hex.EncodeToString(h.Sum(sum[:0]))
 }
 
 // String redacts: the key is derived from a secret.
@@ -72,9 +79,10 @@ func DigestLines(lines [][]byte) string {
 func Digest(peers []Peer, k MACKey) string {
 	lines := make([][]byte, len(peers))
 	buf := make([]byte, 0, 128*len(peers))
+	h := hmac.New(sha256.New, k[:])
 	for i, p := range peers {
 		start := len(buf)
-		buf = AppendDigestLine(buf, p, k.MAC(p.PresharedKey))
+		buf = AppendDigestLine(buf, p, macWith(h, p.PresharedKey))
 		lines[i] = buf[start:len(buf):len(buf)]
 	}
 	return DigestLines(lines)

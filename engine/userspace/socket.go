@@ -2,9 +2,9 @@ package userspace
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -132,7 +132,8 @@ func (s *socket) close() {
 	s.running.Wait()
 }
 
-// answer serves one connection. It does what device.IpcHandle does, and counts the writes.
+// answer serves one connection. It does what device.IpcHandle does, counts the writes, and reads a
+// write to its end first: wireguard-go lets nobody else read while it waits for the next line.
 func (d *Device) answer(c net.Conn) {
 	rw := bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c))
 	for {
@@ -142,7 +143,11 @@ func (d *Device) answer(c net.Conn) {
 		}
 		switch op {
 		case "set=1\n":
-			err = d.dev.IpcSetOperation(rw.Reader)
+			var text bytes.Buffer
+			if !readOperation(rw.Reader, &text) {
+				return
+			}
+			err = d.dev.IpcSetOperation(&text)
 			d.revision.Add(1) // before the answer, and after an error too: half of it may be done
 		case "get=1\n":
 			if b, gone := rw.ReadByte(); gone != nil || b != '\n' {
@@ -159,15 +164,26 @@ func (d *Device) answer(c net.Conn) {
 	}
 }
 
+// readOperation reads up to the empty line that ends an operation, and reports whether it came.
+func readOperation(r *bufio.Reader, into *bytes.Buffer) bool {
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return false
+		}
+		into.WriteString(line)
+		if line == "\n" {
+			return true
+		}
+	}
+}
+
 func errno(err error) int64 {
-	var known *device.IPCError
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.As(err, &known):
+	}
+	if known, ok := errors.AsType[*device.IPCError](err); ok {
 		return known.ErrorCode()
-	case errors.Is(err, io.EOF):
-		return ipc.IpcErrorIO
 	}
 	return ipc.IpcErrorUnknown
 }
