@@ -4,6 +4,8 @@ package userspace_test
 
 import (
 	"context"
+	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/enginetest"
+	"github.com/wgfleet/wgfleet/engine/enginetest/mesh"
 	"github.com/wgfleet/wgfleet/engine/link"
 	"github.com/wgfleet/wgfleet/engine/userspace"
 )
@@ -115,6 +118,44 @@ func TestRealWgReadsAndWrites(t *testing.T) {
 	before = d.Revision()
 	require.Contains(t, wg(t, "show", "wgt9", "dump"), "10.9.0.2/32")
 	require.Equal(t, before, d.Revision(), "reading does not")
+}
+
+// The host's own sockets reach a client that we did not write, and back.
+func TestTUNTraffic(t *testing.T) {
+	b := newTUN(t)
+	i := engine.Interface{Name: "wgt0", PrivateKey: enginetest.PrivateKey(t), Addresses: prefixes("10.8.0.1/24")}
+	d, err := b.Create(t.Context(), i)
+	require.NoError(t, err)
+	defer d.Close(t.Context())
+	o, err := d.Observe(t.Context())
+	require.NoError(t, err)
+	c, err := mesh.NewClient(mesh.Options{
+		Addresses: []netip.Addr{clientIP}, Peer: i.PrivateKey.PublicKey(), AllowedIPs: prefixes("10.8.0.0/24"),
+		Endpoint: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), o.Interface.ListenPort),
+	})
+	require.NoError(t, err)
+	defer c.Close()
+	peer := engine.Peer{PublicKey: c.PublicKey(), AllowedIPs: prefixes("10.8.0.2/32")}
+	_, err = engine.Apply(t.Context(), d, o.State, engine.Changes{Peers: []engine.PeerChange{{After: &peer}}})
+	require.NoError(t, err)
+
+	l, err := net.Listen("tcp", "10.8.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	in, err := c.Net().DialContextTCPAddrPort(t.Context(), netip.MustParseAddrPort(l.Addr().String()))
+	require.NoError(t, err)
+	defer in.Close()
+	out, err := l.Accept()
+	require.NoError(t, err)
+	defer out.Close()
+	go func() { _, _ = io.Copy(out, out) }()
+	roundTrip(t, in, 1)
+	o, err = d.Observe(t.Context())
+	require.NoError(t, err)
+	require.False(t, o.Stats[c.PublicKey()].LastHandshake.IsZero())
+	s, err := c.Stats()
+	require.NoError(t, err)
+	require.Equal(t, o.Interface.ListenPort, s.Endpoint.Port())
 }
 
 func TestTUNRoutes(t *testing.T) {

@@ -1,0 +1,98 @@
+package kernel
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/enginetest"
+)
+
+func ipNet(t *testing.T, s string) net.IPNet {
+	_, n, err := net.ParseCIDR(s)
+	require.NoError(t, err)
+	return *n
+}
+
+func TestObservation(t *testing.T) {
+	private, psk := enginetest.PrivateKey(t), enginetest.PresharedKey(t)
+	seen := time.Unix(1700000000, 0)
+	o := observation(&wgtypes.Device{
+		Name: "wg0", PrivateKey: private.Reveal(), ListenPort: 51820, FirewallMark: 7,
+		Peers: []wgtypes.Peer{
+			{PublicKey: wgtypes.Key{2}, LastHandshakeTime: time.Unix(0, 0)},
+			{
+				PublicKey: wgtypes.Key{1}, PresharedKey: psk.Reveal(), PersistentKeepaliveInterval: 25 * time.Second,
+				Endpoint:     &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9}, // 16 bytes long
+				AllowedIPs:   []net.IPNet{ipNet(t, "10.0.0.2/32"), ipNet(t, "10.0.0.0/8"), ipNet(t, "fd00::/64")},
+				ReceiveBytes: 3, TransmitBytes: 4, LastHandshakeTime: seen,
+			},
+		},
+	})
+	endpoint, p := netip.MustParseAddrPort("192.0.2.1:9"), netip.MustParsePrefix
+	require.Equal(t, engine.Observation{
+		State: engine.Normalize(engine.State{
+			Interface: engine.Interface{Name: "wg0", PrivateKey: private, ListenPort: 51820, FwMark: 7},
+			Peers: []engine.Peer{
+				{PublicKey: wgtypes.Key{1}, PresharedKey: psk, PersistentKeepalive: 25, Endpoint: endpoint,
+					AllowedIPs: []netip.Prefix{p("10.0.0.2/32"), p("10.0.0.0/8"), p("fd00::/64")}},
+				{PublicKey: wgtypes.Key{2}},
+			},
+		}),
+		Stats: map[wgtypes.Key]engine.Stats{
+			{1}: {Endpoint: endpoint, LastHandshake: seen, RxBytes: 3, TxBytes: 4},
+			{2}: {},
+		},
+	}, o)
+}
+
+func TestConfigSaysWhatDiffersAndClearsByValue(t *testing.T) {
+	old := engine.Peer{PublicKey: wgtypes.Key{1}, PresharedKey: enginetest.PresharedKey(t), PersistentKeepalive: 25, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")}}
+	bare := engine.Peer{PublicKey: wgtypes.Key{1}}
+	require.Equal(t, wgtypes.PeerConfig{PublicKey: wgtypes.Key{1}, UpdateOnly: true},
+		peerConfig(engine.PeerChange{Before: &old, After: &old}))
+	require.Equal(t, wgtypes.PeerConfig{
+		PublicKey: wgtypes.Key{1}, UpdateOnly: true, PresharedKey: &wgtypes.Key{},
+		PersistentKeepaliveInterval: new(time.Duration), ReplaceAllowedIPs: true,
+	}, peerConfig(engine.PeerChange{Before: &old, After: &bare}))
+	require.Equal(t, wgtypes.PeerConfig{PublicKey: wgtypes.Key{1}, UpdateOnly: true, Remove: true},
+		peerConfig(engine.PeerChange{Before: &old}))
+	added := peerConfig(engine.PeerChange{After: &old})
+	require.False(t, added.UpdateOnly)
+	require.True(t, added.ReplaceAllowedIPs)
+	require.Equal(t, old.PresharedKey.Reveal(), *added.PresharedKey)
+	require.Equal(t, "10.0.0.2/32", added.AllowedIPs[0].String())
+
+	i := engine.Interface{PrivateKey: enginetest.PrivateKey(t), ListenPort: 1, FwMark: 2}
+	same := config(engine.Changes{Interface: &engine.InterfaceChange{Before: i, After: i}})
+	require.Equal(t, wgtypes.Config{Peers: []wgtypes.PeerConfig{}}, same)
+	cleared := config(engine.Changes{Interface: &engine.InterfaceChange{Before: i}})
+	require.Equal(t, wgtypes.Config{PrivateKey: &wgtypes.Key{}, ListenPort: new(int), FirewallMark: new(int), Peers: []wgtypes.PeerConfig{}}, cleared)
+	require.False(t, cleared.ReplacePeers)
+}
+
+func TestErrorsAreOurs(t *testing.T) {
+	require.ErrorIs(t, deviceError("observe", "wg0", os.ErrNotExist), engine.ErrUnknownInterface)
+	require.ErrorIs(t, deviceError("observe", "wg0", syscall.EPERM), engine.ErrNotPermitted)
+	require.ErrorIs(t, deviceError("configure", "wg0", syscall.EADDRINUSE), engine.ErrPortInUse)
+	require.ErrorIs(t, linkError("make a link", syscall.EPERM), engine.ErrNotPermitted)
+	require.ErrorIs(t, linkError("make a link", syscall.EEXIST), engine.ErrInterfaceExists)
+	require.ErrorContains(t, linkError("make a link", syscall.EOPNOTSUPP), "the kernel has no wireguard module")
+	require.NoError(t, linkError("make a link", nil))
+}
+
+func TestPortInUse(t *testing.T) {
+	c, err := net.ListenUDP("udp", nil)
+	require.NoError(t, err)
+	defer c.Close()
+	port := netip.MustParseAddrPort(c.LocalAddr().String()).Port()
+	require.ErrorIs(t, probe("wg0", port), engine.ErrPortInUse)
+	require.NoError(t, probe("wg0", 0))
+}
