@@ -96,6 +96,7 @@ type reconcileData struct {
 	Errors   []reconcileErrorData `json:"errors"`
 	Verified bool                 `json:"verified"`
 	Residual driftData            `json:"residual"`
+	Plan     planData             `json:"plan"`
 	DryRun   bool                 `json:"dry_run"`
 }
 
@@ -176,7 +177,7 @@ func fromReconciled(r panel.ReconcileResult) reconcileData {
 		Errors: each(r.Errors, func(e panel.ReconcileError) reconcileErrorData {
 			return reconcileErrorData{e.Peer, e.Action, e.Error}
 		}),
-		Verified: r.Verified, Residual: fromReport(r.Residual), DryRun: r.DryRun,
+		Verified: r.Verified, Residual: fromReport(r.Residual), Plan: fromPlan(r.Plan), DryRun: r.DryRun,
 	}
 }
 
