@@ -140,6 +140,17 @@ func TestRateLimitOfWrongKeys(t *testing.T) {
 	require.Equal(t, http.StatusOK, h.send(from("[2001:db8::2]:1", adminToken)).Code)
 }
 
+func TestRetryAfterIsLongEnough(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.RateLimit = RateLimit{PerSecond: .1, Burst: 1, FailedPerSecond: 1, FailedBurst: 1} })
+	require.Equal(t, http.StatusOK, h.get("/api/nodes").Code)
+	h.advance(1500 * time.Millisecond)
+	r := h.get("/api/nodes")
+	require.Equal(t, "9", r.Header().Get("Retry-After"))
+	require.Equal(t, "Too many requests: try again in 9 s.", r.Message)
+	h.advance(9 * time.Second)
+	require.Equal(t, http.StatusOK, h.get("/api/nodes").Code)
+}
+
 func TestRateLimitWithoutKey(t *testing.T) {
 	h := newHarness(t, small)
 	for i := range 4 {

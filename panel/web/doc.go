@@ -8,6 +8,5 @@
 // Every JSON answer is {status, message, data}. Times are RFC 3339 in UTC, keepalives in seconds,
 // latencies in milliseconds. What a body leaves out, sets to null and sets to a value are three
 // different things. A Server holds no state but rate limiters and request metrics and is safe for
-// concurrent use; no lock is held across a use case, except that two changes of interface wishes
-// wait for each other. Handlers return errors; errors.go is the one table of their HTTP statuses.
+// concurrent use; only two changes of interface wishes wait for each other. Handlers return errors; errors.go is the one table of their HTTP statuses.
 package web

@@ -65,6 +65,8 @@ type fake struct {
 	up        *bool
 	tested    panel.NodeTest
 	config    string
+
+	readingTakes time.Duration // of a wish; only in a bubble of synctest
 }
 
 func newFake() *fake {
@@ -187,7 +189,10 @@ func (f *fake) Interface(_ context.Context, id string) (panel.InterfaceWish, err
 	if err := f.enter(false); err != nil {
 		return panel.InterfaceWish{}, err
 	}
+	f.mu.Lock()
 	n, err := found(f.nodes, "node", id)
+	f.mu.Unlock()
+	time.Sleep(f.readingTakes)
 	return n.Wish, err
 }
 

@@ -107,8 +107,12 @@ func (s *Server) getInterface(c *gin.Context, _ none) (answer[interfaceData], er
 
 func (s *Server) putInterface(c *gin.Context, b interfaceBody) (answer[interfaceData], error) {
 	ctx, id := c.Request.Context(), c.Param("id")
-	s.wishMu.Lock()
-	defer s.wishMu.Unlock()
+	select {
+	case s.wish <- struct{}{}:
+		defer func() { <-s.wish }()
+	case <-ctx.Done():
+		return answer[interfaceData]{}, ctx.Err()
+	}
 	w, err := s.interfaces.Interface(ctx, id)
 	if err != nil {
 		return answer[interfaceData]{}, err

@@ -2,12 +2,16 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"image/png"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 	"unicode/utf8"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -56,6 +60,7 @@ func TestDocs(t *testing.T) {
 	for _, elsewhere := range []string{"http://", "https://", "<script", "src=", "<link"} {
 		require.NotContains(t, page, elsewhere)
 	}
+	require.Contains(t, page, "<style>"+docsStyle+"</style>", "the policy's hash is of this text")
 	require.Contains(t, r.Header().Get("Content-Security-Policy"), "default-src 'none'; frame-ancestors 'none'; style-src 'sha256-")
 }
 
@@ -238,22 +243,25 @@ func TestMetrics(t *testing.T) {
 	require.Contains(t, text, `wgfleet_panel_requests_total{method="any",route="none",status="404"} 1`)
 }
 
-// Two changes of wishes at once: neither is lost.
+// Two changes of wishes at once: neither is lost, though reading takes a while.
 func TestWishesAreNotLost(t *testing.T) {
-	h := newHarness(t)
-	done := make(chan int, 2)
-	for _, body := range []string{`{"mtu":1400}`, `{"listen_port":51821}`} {
-		req := httptest.NewRequest(http.MethodPut, "/api/nodes/n1/interface", strings.NewReader(body))
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t)
+		h.fake.readingTakes = time.Second
+		var both sync.WaitGroup
+		for _, body := range []string{`{"mtu":1400}`, `{"listen_port":51821}`} {
+			both.Go(func() { h.do(http.MethodPut, "/api/nodes/n1/interface", adminToken, body) })
+		}
+		both.Wait()
+		wish := h.fake.nodes["n1"].Wish
+		require.Equal(t, new(1400), wish.MTU)
+		require.Equal(t, new(51821), wish.ListenPort)
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		h.server.wish <- struct{}{}
+		req := httptest.NewRequestWithContext(ctx, http.MethodPut, "/api/nodes/n1/interface", strings.NewReader(`{"mtu":null}`))
 		req.Header.Set("Authorization", "Bearer "+adminToken)
-		go func() {
-			rec := httptest.NewRecorder()
-			h.server.Handler().ServeHTTP(rec, req)
-			done <- rec.Code
-		}()
-	}
-	require.Equal(t, http.StatusOK, <-done)
-	require.Equal(t, http.StatusOK, <-done)
-	wish := h.fake.nodes["n1"].Wish
-	require.Equal(t, 1400, *wish.MTU)
-	require.Equal(t, 51821, *wish.ListenPort)
+		require.Equal(t, http.StatusGatewayTimeout, h.send(req).Code, "who waits too long is told")
+	})
 }
