@@ -43,15 +43,15 @@ func TestDiffThenPatchIsTheWantedState(t *testing.T) {
 func TestDiffIsMinimal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		have, want := anyPeers(6).Draw(t, "have"), anyPeers(6).Draw(t, "want")
-		old, new := map[wgtypes.Key]engine.Peer{}, map[wgtypes.Key]engine.Peer{}
+		old, wanted := map[wgtypes.Key]engine.Peer{}, map[wgtypes.Key]engine.Peer{}
 		for _, p := range have {
 			old[p.PublicKey] = p
 		}
 		for _, p := range want {
-			new[p.PublicKey] = p
+			wanted[p.PublicKey] = p
 		}
 		var added, updated, removed int
-		for k, p := range new {
+		for k, p := range wanted {
 			before, known := old[k]
 			switch {
 			case !known:
@@ -61,7 +61,7 @@ func TestDiffIsMinimal(t *testing.T) {
 			}
 		}
 		for k := range old {
-			if _, wanted := new[k]; !wanted {
+			if _, stays := wanted[k]; !stays {
 				removed++
 			}
 		}

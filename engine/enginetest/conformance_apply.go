@@ -101,9 +101,18 @@ func failedPort(t *testing.T, b engine.Backend) {
 	x.want(Peers(2)...)
 	before := x.observe()
 	want := before.State
-	want.Interface.ListenPort, want.Interface.PrivateKey = taken, PrivateKey(t)
+	want.Interface.ListenPort = taken
+	err := x.device.Configure(t.Context(), engine.Diff(before.State, want, engine.DiffOptions{}))
+	require.ErrorIs(t, err, engine.ErrPortInUse)
+	require.Equal(t, before, x.observe(), "found out before anything is done: the socket stays open")
+	third := plain(t)
+	third.Name, third.ListenPort = "wgt2", before.Interface.ListenPort
+	_, err = b.Create(t.Context(), third)
+	require.ErrorIs(t, err, engine.ErrPortInUse, "it is still bound")
+
+	want.Interface.PrivateKey = PrivateKey(t)
 	want.Peers = Peers(3)[1:]
-	_, err := engine.Apply(t.Context(), x.device, before.State,
+	_, err = engine.Apply(t.Context(), x.device, before.State,
 		engine.Diff(before.State, want, engine.DiffOptions{RemoveUnknown: true}))
 	require.ErrorIs(t, err, engine.ErrPortInUse)
 	var failed *engine.ApplyError

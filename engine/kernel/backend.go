@@ -114,7 +114,7 @@ func (b *Backend) Attach(_ context.Context, name string) (engine.Device, error) 
 	if err != nil {
 		return nil, fmt.Errorf("attach to %s: %w", name, err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if _, err := c.Device(name); err != nil {
 		return nil, deviceError("attach to", name, err)
 	}

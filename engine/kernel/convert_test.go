@@ -41,8 +41,10 @@ func TestObservation(t *testing.T) {
 		State: engine.Normalize(engine.State{
 			Interface: engine.Interface{Name: "wg0", PrivateKey: private, ListenPort: 51820, FwMark: 7},
 			Peers: []engine.Peer{
-				{PublicKey: wgtypes.Key{1}, PresharedKey: psk, PersistentKeepalive: 25, Endpoint: endpoint,
-					AllowedIPs: []netip.Prefix{p("10.0.0.2/32"), p("10.0.0.0/8"), p("fd00::/64")}},
+				{
+					PublicKey: wgtypes.Key{1}, PresharedKey: psk, PersistentKeepalive: 25, Endpoint: endpoint,
+					AllowedIPs: []netip.Prefix{p("10.0.0.2/32"), p("10.0.0.0/8"), p("fd00::/64")},
+				},
 				{PublicKey: wgtypes.Key{2}},
 			},
 		}),

@@ -39,7 +39,7 @@ func (d *Device) with(ctx context.Context, what string, f func(*wgctrl.Client) e
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", what, d.name, err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if err := f(c); err != nil {
 		return deviceError(what, d.name, err)
 	}

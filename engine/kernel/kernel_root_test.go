@@ -18,12 +18,6 @@ import (
 	"github.com/wgfleet/wgfleet/engine/userspace"
 )
 
-func init() {
-	if err := link.Up("lo"); err != nil {
-		panic(err)
-	}
-}
-
 // foreign is the backend under test where there is no kernel module: interfaces are made by a
 // userspace backend, in the role of another process, and used through their sockets alone.
 type foreign struct {
@@ -34,6 +28,7 @@ type foreign struct {
 func newForeign(t *testing.T) foreign {
 	t.Helper()
 	require.Zero(t, os.Geteuid(), "the tests with the tag root need root")
+	require.NoError(t, link.Up("lo"))
 	return foreign{kernel.New(), userspace.NewTUN(userspace.Options{})}
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sync/atomic"
 
 	"golang.zx2c4.com/wireguard/tun"
 	"golang.zx2c4.com/wireguard/tun/netstack"
@@ -66,29 +65,17 @@ func (c *stackCarrier) read(i *engine.Interface) error {
 	return nil
 }
 
-// quietTUN keeps the upstream netstack device from bringing wireguard-go up before it is
-// configured, and from being closed twice or while the packets that were read last are still being
-// handed over.
+// quietTUN keeps the upstream netstack device from bringing wireguard-go up before it is configured:
+// the device says that it is up as soon as it is made.
 type quietTUN struct {
 	tun.Device
 	events chan tun.Event // nothing is ever sent
-	reads  atomic.Uint64  // orders each completed read before the close
-	closed atomic.Bool
 }
 
 func (t *quietTUN) Events() <-chan tun.Event { return t.events }
 
-func (t *quietTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
-	n, err := t.Device.Read(bufs, sizes, offset)
-	t.reads.Add(1)
-	return n, err
-}
-
+// Close is called once, by the one device.
 func (t *quietTUN) Close() error {
-	if t.closed.Swap(true) {
-		return nil
-	}
-	t.reads.Load()
 	close(t.events)
 	return t.Device.Close()
 }

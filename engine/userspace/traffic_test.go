@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -142,7 +143,7 @@ func TestTCPSurvivesTheChangeOfAThousandOtherPeers(t *testing.T) {
 	}
 	last := start
 	for _, peers := range [][]engine.Peer{others, others[:500], nil} {
-		o := x.want(t, append(peers[:len(peers):len(peers)], x.peer)...)
+		o := x.want(t, append(slices.Clip(peers), x.peer)...)
 		now := o.Stats[x.peer.PublicKey]
 		require.Equal(t, start.LastHandshake, now.LastHandshake, "nobody touched the session")
 		require.GreaterOrEqual(t, now.RxBytes, last.RxBytes)

@@ -23,17 +23,12 @@ import (
 	"github.com/wgfleet/wgfleet/engine/userspace"
 )
 
-// These tests make interfaces of the host: run them as root in a network namespace of their own,
-// unshare -n go test -tags root. A new one has its loopback interface down.
-func init() {
-	if err := link.Up("lo"); err != nil {
-		panic(err)
-	}
-}
-
+// These tests make interfaces of the host: .ci/test-tun runs them as root in a network namespace of
+// their own.
 func newTUN(t *testing.T) *userspace.Backend {
 	t.Helper()
 	require.Zero(t, os.Geteuid(), "the tests with the tag root need root")
+	require.NoError(t, link.Up("lo"))
 	b := userspace.NewTUN(userspace.Options{UAPIDir: t.TempDir()})
 	require.NoError(t, b.Usable())
 	return b
