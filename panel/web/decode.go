@@ -102,7 +102,7 @@ func (d *decoder) refuse(path, format string, args ...any) {
 
 func (d *decoder) value(path string, raw json.RawMessage, v reflect.Value) {
 	isNull := string(bytes.TrimSpace(raw)) == "null"
-	if o, ok := v.Addr().Interface().(clearable); ok {
+	if o, ok := reflect.TypeAssert[clearable](v.Addr()); ok {
 		if isNull {
 			o.cleared()
 			return

@@ -41,7 +41,7 @@ func TestErrorTableIsComplete(t *testing.T) {
 		if strings.HasSuffix(path, "_test.go") {
 			continue
 		}
-		for name, object := range file.Scope.Objects { //nolint:staticcheck // as above
+		for name, object := range file.Scope.Objects {
 			isType := object.Kind == ast.Typ && strings.HasSuffix(name, "Error") && name != "ReconcileError" && ast.IsExported(name)
 			if isType || object.Kind == ast.Var && strings.HasPrefix(name, "Err") {
 				names = append(names, name)

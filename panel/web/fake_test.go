@@ -192,7 +192,7 @@ func (f *fake) Interface(_ context.Context, id string) (panel.InterfaceWish, err
 	f.mu.Lock()
 	n, err := found(f.nodes, "node", id)
 	f.mu.Unlock()
-	time.Sleep(f.readingTakes)
+	<-time.After(f.readingTakes)
 	return n.Wish, err
 }
 

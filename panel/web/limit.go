@@ -56,7 +56,7 @@ func newLimits(l RateLimit, now func() time.Time) (*limits, error) {
 		return nil, fmt.Errorf("web: a rate limit needs rates and bursts above zero, got %+v", l)
 	}
 	newBuckets := func(per float64, burst int) *buckets {
-		return &buckets{off: l.Off, per: rate.Limit(per), burst: burst, now: now, of: map[string]*list.Element{}}
+		return &buckets{off: l.Off, per: rate.Limit(per), burst: burst, now: now, of: map[string]bucket{}}
 	}
 	return &limits{
 		keys:      newBuckets(l.PerSecond, l.Burst),
@@ -73,13 +73,13 @@ type buckets struct {
 	now   func() time.Time
 
 	mu   sync.Mutex // protects the rest
-	of   map[string]*list.Element
-	used list.List // of *bucket, last used in front
+	of   map[string]bucket
+	used list.List // their names, last used in front
 }
 
 type bucket struct {
-	name string
 	*rate.Limiter
+	place *list.Element // in used
 }
 
 // take takes a token, or returns how long it is until there is one.
@@ -113,16 +113,16 @@ func (b *buckets) until(l *rate.Limiter, now time.Time) time.Duration {
 func (b *buckets) get(name string) *rate.Limiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if e, ok := b.of[name]; ok {
-		b.used.MoveToFront(e)
-		return e.Value.(*bucket).Limiter
+	if found, ok := b.of[name]; ok {
+		b.used.MoveToFront(found.place)
+		return found.Limiter
 	}
 	if len(b.of) >= maxBuckets {
-		oldest := b.used.Back()
-		delete(b.of, b.used.Remove(oldest).(*bucket).name)
+		oldest, _ := b.used.Remove(b.used.Back()).(string)
+		delete(b.of, oldest)
 	}
-	fresh := &bucket{name: name, Limiter: rate.NewLimiter(b.per, b.burst)}
-	b.of[name] = b.used.PushFront(fresh)
+	fresh := bucket{Limiter: rate.NewLimiter(b.per, b.burst), place: b.used.PushFront(name)}
+	b.of[name] = fresh
 	return fresh.Limiter
 }
 

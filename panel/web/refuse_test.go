@@ -35,7 +35,7 @@ func TestBadInput(t *testing.T) {
 		{"repeated deep inside", "PUT", node + "/interface", `{"hooks":{"pre_up":[],"pre_up":["x"]}}`, 400, ""},
 		{"deeper than any body", "POST", nodes, strings.Repeat(`{"a":`, 20_000) + "1" + strings.Repeat("}", 20_000), 400, ""},
 		{"over 8 MiB", "POST", nodes, `{"name":"` + strings.Repeat("x", maxBody) + `"}`, 413, ""},
-		{"unknown field", "POST", nodes, `{"name":"x","nmae":"y"}`, 422, "nmae"},
+		{"unknown field", "POST", nodes, `{"name":"x","nam":"y"}`, 422, "nam"},
 		{"another case", "POST", nodes, `{"Name":"x"}`, 422, "Name"},
 		{"read only", "PUT", node, `{"id":"n2"}`, 422, "id"},
 		{"Go's own name", "POST", nodes, `{"AgentURL":"x"}`, 422, "AgentURL"},

@@ -34,7 +34,7 @@ func schemaOf(t reflect.Type, side direction) (*openapi3.SchemaRef, error) {
 }
 
 func customize(t reflect.Type, tag reflect.StructTag, s *openapi3.Schema, side direction) error {
-	if o, ok := reflect.Zero(t).Interface().(interface{ inner() reflect.Type }); ok {
+	if o, ok := reflect.TypeAssert[interface{ inner() reflect.Type }](reflect.Zero(t)); ok {
 		ref, err := schemaOf(o.inner(), side)
 		if err != nil {
 			return err

@@ -21,7 +21,7 @@ type Options struct {
 	Drift      Drift
 	Keys       Keys
 
-	Logger         *slog.Logger     // default: slog.Default()
+	Logger         *slog.Logger     // default: none
 	Now            func() time.Time // default: time.Now
 	RateLimit      RateLimit        // default: DefaultRateLimit
 	TrustedProxies []string         // addresses and prefixes whose X-Forwarded-For is believed; default: none
@@ -61,7 +61,7 @@ func New(o Options) (*Server, error) {
 		return nil, errors.New("web: Nodes, Interfaces, Peers, Drift and Keys are all needed")
 	}
 	if o.Logger == nil {
-		o.Logger = slog.Default()
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
