@@ -56,6 +56,24 @@ func (s *Server) errorAnswer(ctx context.Context, q *request, id string, err err
 
 // toError finds the code of an error: the one table.
 func toError(err error) *agent.Error {
+	e := withoutApply(err)
+	a, ok := errors.AsType[*engine.ApplyError](err)
+	if !ok {
+		return e
+	}
+	whole := *e
+	whole.RolledBack = &a.RolledBack
+	whole.Message = a.Error()
+	for _, k := range a.Residual {
+		whole.Failed = append(whole.Failed, agent.FailedPeer{PublicKey: k.String(), Error: "is neither as before nor as wanted"})
+	}
+	if !a.RolledBack {
+		whole.Code = agent.CodeInternal
+	}
+	return &whole
+}
+
+func withoutApply(err error) *agent.Error {
 	if e, ok := errors.AsType[*agent.Error](err); ok {
 		return e
 	}
@@ -84,15 +102,5 @@ func toError(err error) *agent.Error {
 			break
 		}
 	}
-	e := agent.Errorf(code, "%s", err.Error())
-	if a, ok := errors.AsType[*engine.ApplyError](err); ok {
-		e.RolledBack = &a.RolledBack
-		for _, k := range a.Residual {
-			e.Failed = append(e.Failed, agent.FailedPeer{PublicKey: k.String(), Error: "is neither as before nor as wanted"})
-		}
-		if !a.RolledBack {
-			e.Code = agent.CodeInternal
-		}
-	}
-	return e
+	return agent.Errorf(code, "%s", err.Error())
 }

@@ -45,7 +45,7 @@ func (b *budget) read(w http.ResponseWriter, r *http.Request) (*unverified, erro
 	if r.ContentLength > maxBody {
 		return nil, tooLarge
 	}
-	if r.Body == nil || r.Body == http.NoBody {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return u, nil
 	}
 	// Not every ResponseWriter has deadlines (tests); the server's own has.

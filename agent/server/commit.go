@@ -55,9 +55,10 @@ func (s *Server) commitFile(ctx context.Context, sl *slot, d engine.Device, befo
 	if err != nil {
 		return nil, err
 	}
-	if err := s.keep(sl, c, file); err != nil {
+	if err := s.keep(sl, before, after, c, file); err != nil {
 		return nil, engine.PutBack(ctx, d, before.state, c, err)
 	}
+	sl.kept = after
 	sl.holders.follow(c.Peers, after)
 	sl.store(d, after)
 	if file == nil {
@@ -95,15 +96,18 @@ func configure(ctx context.Context, d engine.Device, before *model, c engine.Cha
 
 // keep makes changes of the device durable: the journal first, which also knows the hash that the
 // file is about to have, then the file.
-func (s *Server) keep(sl *slot, c engine.Changes, file *fileEdit) error {
+func (s *Server) keep(sl *slot, before, after *model, c engine.Changes, file *fileEdit) error {
 	r := changesRecord(c)
+	if !sl.kept.same(before) { // somebody else changed the device: all of it is kept now
+		r = sl.journal.state.whole(after.state, c)
+	}
 	file.note(&r)
 	if err := sl.journal.append(r); err != nil {
 		return err
 	}
 	if err := file.commit(); err != nil {
-		back := changesRecord(inverse(c))
-		return errors.Join(err, sl.journal.append(back))
+		sl.kept = nil
+		return errors.Join(err, sl.journal.append(changesRecord(inverse(c))))
 	}
 	return nil
 }
@@ -216,6 +220,8 @@ func (s *Server) follow(sl *slot) {
 	scheduled := sl.following
 	sl.following = true
 	sl.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if scheduled || s.running.Err() != nil {
 		return // Close flushes
 	}

@@ -116,6 +116,8 @@ func (s *Server) waitWhileSame(ctx context.Context, q *request, tags []string, s
 	if wait == 0 {
 		return true, nil
 	}
+	s.waiting.Add(1)
+	defer s.waiting.Add(-1)
 	began := seen.iface
 	deadline := time.NewTimer(wait)
 	defer deadline.Stop()

@@ -96,7 +96,11 @@ func (s *Server) keepUp(sl *slot, m *model, h *hostFile) error {
 		}
 	}
 	r.Up, r.Edited, r.File = &up, &edited, &hash
-	return sl.journal.append(r)
+	if err := sl.journal.append(r); err != nil {
+		return err
+	}
+	sl.kept = m
+	return nil
 }
 
 // disable is POST disable.

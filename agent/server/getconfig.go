@@ -51,6 +51,8 @@ func describeFile(h *hostFile, exposed bool) agent.InterfaceConfig {
 	}
 	if exposed {
 		out.RawConfig = string(h.raw)
+	} else {
+		hideInHooks(&out)
 	}
 	if i, err := f.Interface(); err == nil {
 		out.FwMark = i.FwMark
@@ -93,6 +95,20 @@ func listValue(f *wgquick.File, key string) *string {
 	}
 	joined := strings.Join(values, ", ")
 	return &joined
+}
+
+// hideInHooks takes keys out of commands that hold them.
+func hideInHooks(c *agent.InterfaceConfig) {
+	for _, hooks := range [][]string{c.Hooks.PreUp, c.Hooks.PostUp, c.Hooks.PreDown, c.Hooks.PostDown} {
+		for i := range hooks {
+			hooks[i] = redactKeys(hooks[i])
+		}
+	}
+	for _, hook := range []*string{c.PostUp, c.PreDown} {
+		if hook != nil {
+			*hook = redactKeys(*hook)
+		}
+	}
 }
 
 func hookValues(f *wgquick.File, key string) []string {

@@ -2,7 +2,10 @@ package server
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
+
+	"github.com/wgfleet/wgfleet/agent"
 )
 
 // echo returns the input of a refused field for the answer, without anything that may be a secret.
@@ -17,7 +20,7 @@ func echo(field string, raw json.RawMessage) any {
 	if _, text := v.(string); text && field == "" {
 		return nil // a whole body as text may be anything
 	}
-	return withoutSecrets(v)
+	return withoutSecrets(field, v)
 }
 
 // echoAll returns the whole object.
@@ -29,19 +32,24 @@ func (o *object) echoAll() any {
 	return out
 }
 
-func withoutSecrets(v any) any {
+// withoutSecrets takes out what may be a secret: by its name, or because it looks like a key and is
+// not called public.
+func withoutSecrets(field string, v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		for name := range v {
+			v[name] = withoutSecrets(name, v[name])
 			if secretName(name) {
 				v[name] = nil
-			} else {
-				v[name] = withoutSecrets(v[name])
 			}
 		}
 	case []any:
 		for i := range v {
-			v[i] = withoutSecrets(v[i])
+			v[i] = withoutSecrets(field, v[i])
+		}
+	case string:
+		if !strings.Contains(strings.ToLower(field), "public") {
+			return redactKeys(v)
 		}
 	}
 	return v
@@ -57,3 +65,9 @@ func secretName(name string) bool {
 	}
 	return false
 }
+
+// keyText finds what looks like a key in base64 or hex.
+var keyText = regexp.MustCompile(`[A-Za-z0-9+/]{43}=|[0-9A-Fa-f]{64}`)
+
+// redactKeys hides keys in text that another program wrote.
+func redactKeys(s string) string { return keyText.ReplaceAllString(s, agent.Hidden) }

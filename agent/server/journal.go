@@ -24,6 +24,7 @@ type journal struct {
 	size       int64 // of the log up to the last good record
 	generation uint64
 	state      *lastState
+	cut        int64 // bytes of a torn record that openJournal dropped
 	broken     error // the log could not be brought back to size
 }
 
@@ -78,6 +79,21 @@ func replay(state *lastState, log []byte) int64 {
 	return int64(len(log) - len(rest))
 }
 
+// errDamaged: a snapshot can't be read although it was written whole.
+var errDamaged = errors.New("the last good state is damaged")
+
+// setAside keeps a damaged journal for who wants to look at it; an older one goes.
+func setAside(dir string) error {
+	aside := filepath.Join(filepath.Dir(filepath.Dir(dir)), "damaged-"+filepath.Base(dir))
+	if err := os.RemoveAll(aside); err != nil {
+		return fmt.Errorf("set the last good state aside: %w", err)
+	}
+	if err := os.Rename(dir, aside); err != nil {
+		return fmt.Errorf("set the last good state aside: %w", err)
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
 // snapshotFile is the payload of a snapshot.
 type snapshotFile struct {
 	Generation uint64 `json:"generation"`
@@ -98,6 +114,7 @@ func openJournal(dir string) (*journal, error) {
 		return nil, fmt.Errorf("read the last good state: %w", err)
 	}
 	j.size = replay(j.state, data)
+	j.cut = int64(len(data)) - j.size
 	if err := j.openLog(); err != nil {
 		return nil, err
 	}
@@ -116,7 +133,7 @@ func (j *journal) readSnapshot() error {
 	payload, _, ok := unframe(data)
 	var s snapshotFile
 	if !ok || json.Unmarshal(payload, &s) != nil || j.state.do(s.Record) != nil {
-		return fmt.Errorf("the last good state in %s is damaged", j.dir)
+		return fmt.Errorf("%w: %s", errDamaged, filepath.Join(j.dir, snapshotName))
 	}
 	j.generation = s.Generation
 	return nil

@@ -144,6 +144,20 @@ func stateRecord(s engine.State) record {
 	return r
 }
 
+// whole is the record of a whole state that c led to; what the file does not hold yet stays noted.
+func (s *lastState) whole(after engine.State, c engine.Changes) record {
+	r := stateRecord(after)
+	up := true
+	r.Up = &up
+	for key := range s.pending {
+		r.Pending = append(r.Pending, key.String())
+	}
+	for _, p := range c.Peers {
+		r.Pending = append(r.Pending, p.Key().String())
+	}
+	return r
+}
+
 // snapshot is the record that makes s from nothing.
 func (s *lastState) snapshot() record {
 	r := stateRecord(s.state())
@@ -155,24 +169,20 @@ func (s *lastState) snapshot() record {
 	return r
 }
 
-// do takes a record in.
+// do takes a record in, or refuses it and changes nothing.
 func (s *lastState) do(r record) error {
+	p, err := r.parse()
+	if err != nil {
+		return err
+	}
 	s.known = true
 	if r.Reset {
-		*s = lastState{known: true, up: s.up, files: s.files, edited: s.edited, peers: make(map[wgtypes.Key]engine.Peer, len(r.Put)), pending: make(map[wgtypes.Key]*engine.Peer)}
+		s.peers, s.pending = make(map[wgtypes.Key]engine.Peer, len(p.put)), make(map[wgtypes.Key]*engine.Peer)
 	}
 	if r.Interface != nil {
-		i, err := r.Interface.iface()
-		if err != nil {
-			return err
-		}
-		s.iface = i
+		s.iface = p.iface
 	}
-	for _, p := range r.Put {
-		peer, err := p.peer()
-		if err != nil {
-			return err
-		}
+	for _, peer := range p.put {
 		if !r.Reset {
 			asked := peer
 			s.pending[peer.PublicKey] = &asked
@@ -182,18 +192,22 @@ func (s *lastState) do(r record) error {
 		}
 		s.peers[peer.PublicKey] = peer
 	}
-	for _, text := range r.Remove {
-		key, err := engine.ParseKey(text)
-		if err != nil {
-			return err
-		}
+	for _, key := range p.remove {
 		delete(s.peers, key)
 		s.pending[key] = nil
 	}
-	return s.doFile(r)
+	for _, key := range p.pending {
+		s.pending[key] = nil
+		if peer, there := s.peers[key]; there {
+			s.pending[key] = &peer
+		}
+	}
+	s.doFile(r)
+	return nil
 }
 
-func (s *lastState) doFile(r record) error {
+// doFile takes in what a record says of the host's file.
+func (s *lastState) doFile(r record) {
 	if r.Up != nil {
 		s.up = *r.Up
 	}
@@ -203,23 +217,47 @@ func (s *lastState) doFile(r record) error {
 	if r.Files != nil {
 		s.files = r.Files
 	}
-	for _, text := range r.Pending {
-		key, err := engine.ParseKey(text)
-		if err != nil {
-			return err
-		}
-		s.pending[key] = nil
-		if p, there := s.peers[key]; there {
-			s.pending[key] = &p
-		}
-	}
 	if r.File != nil {
 		if n := len(s.files); n == 0 || s.files[n-1] != *r.File {
 			s.files = append(s.files[max(0, n-1):n:n], *r.File)
 		}
 		clear(s.pending)
 	}
-	return nil
+}
+
+// parsed is a record in the engine's terms.
+type parsed struct {
+	iface           engine.Interface
+	put             []engine.Peer
+	remove, pending []wgtypes.Key
+}
+
+func (r record) parse() (p parsed, err error) {
+	if r.Interface != nil {
+		if p.iface, err = r.Interface.iface(); err != nil {
+			return p, err
+		}
+	}
+	for _, q := range r.Put {
+		peer, err := q.peer()
+		if err != nil {
+			return p, err
+		}
+		p.put = append(p.put, peer)
+	}
+	for _, list := range []struct {
+		from []string
+		to   *[]wgtypes.Key
+	}{{r.Remove, &p.remove}, {r.Pending, &p.pending}} {
+		for _, text := range list.from {
+			key, err := engine.ParseKey(text)
+			if err != nil {
+				return p, err
+			}
+			*list.to = append(*list.to, key)
+		}
+	}
+	return p, nil
 }
 
 func (r record) encode() ([]byte, error) {

@@ -211,7 +211,7 @@ func (s *Server) runHooks(ctx context.Context, name, key string, commands []stri
 	defer cancel()
 	for i, command := range commands {
 		if err := s.o.HookRunner.RunHook(ctx, name, strings.ReplaceAll(command, "%i", name)); err != nil {
-			return fmt.Errorf("%s hook %d of %s failed: %w", key, i+1, name, err)
+			return fmt.Errorf("%s hook %d of %s failed: %s", key, i+1, name, redactKeys(err.Error()))
 		}
 	}
 	return nil

@@ -30,6 +30,15 @@ type model struct {
 	digests map[engine.MACKey]*lines
 }
 
+// same reports whether both hold the same configuration.
+func (m *model) same(o *model) bool {
+	if m == nil || m == o {
+		return m == o
+	}
+	return m.interfaceDigest == o.interfaceDigest &&
+		len(engine.DiffPeers(o.state.Peers, withoutEndpoints(m.state.Peers), engine.DiffOptions{RemoveUnknown: true})) == 0
+}
+
 // lines are the lines of a digest, sorted, and the digest once it was asked for.
 type lines struct {
 	sorted []string

@@ -60,9 +60,18 @@ const (
 	slotTimeout            = 30 * time.Second
 )
 
-// HookRunner runs one wg-quick(8) hook of an interface, with %i replaced.
+// HookRunner runs one wg-quick(8) hook of an interface, with %i replaced. It returns when the hook is
+// done, or soon after ctx is.
 type HookRunner interface {
 	RunHook(ctx context.Context, iface, command string) error
+}
+
+// HookFunc is a HookRunner.
+type HookFunc func(ctx context.Context, iface, command string) error
+
+// RunHook calls f.
+func (f HookFunc) RunHook(ctx context.Context, iface, command string) error {
+	return f(ctx, iface, command)
 }
 
 // Resolver looks up the host names in the endpoints of a syncconf.

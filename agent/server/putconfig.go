@@ -339,7 +339,6 @@ func (s *Server) reload(ctx context.Context, sl *slot, d engine.Device, e *confi
 		err = errors.Join(err, s.bringDown(ctx, sl, now, bestEffort))
 	}
 	if _, back := s.bringUp(ctx, sl, old); back != nil {
-		sl.fail(back)
 		return fmt.Errorf("%w; the interface could not be brought up again as it was: %w", err, back)
 	}
 	return fmt.Errorf("%w; the interface was put back as it was", err)
@@ -353,9 +352,11 @@ func (s *Server) keepReload(sl *slot, m *model, e *configEdit) error {
 	if err := sl.journal.append(r); err != nil {
 		return err
 	}
+	sl.kept = nil
 	if err := e.write.commit(); err != nil {
 		return errors.Join(err, sl.journal.append(was))
 	}
+	sl.kept = m
 	return nil
 }
 

@@ -55,7 +55,6 @@ func (s *Server) restore(ctx context.Context, name string) error {
 		}
 	}
 	if err != nil {
-		sl.fail(err)
 		return err
 	}
 	if d, _ := sl.current(); d == nil && !s.hasFile(name) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wgfleet/wgfleet/agent"
@@ -30,11 +31,13 @@ type Server struct {
 	host     *hostSampler
 	scrape   *scraper
 
+	waiting atomic.Int64 // requests that wait for a change
+
 	running context.Context // ends when the server closes
 	stop    context.CancelFunc
 	tasks   sync.WaitGroup // background work of slots
 
-	mu    sync.Mutex // protects slots
+	mu    sync.Mutex // protects slots, and who joins tasks
 	slots map[string]*slot
 }
 
@@ -95,7 +98,9 @@ func NewHTTPServer(h http.Handler, logger *slog.Logger) *http.Server {
 // Close ends the background work, writes what is still to be written and, where down is set, takes
 // the interfaces down that this process made, hooks included. A second call does nothing more.
 func (s *Server) Close(ctx context.Context, down bool) error {
-	s.stop()
+	s.mu.Lock()
+	s.stop() // from here on nothing joins tasks
+	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -230,8 +235,17 @@ func (s *Server) openSlot(sl *slot) error {
 		return nil
 	}
 	j, err := openJournal(s.journalDir(sl.name))
+	if errors.Is(err, errDamaged) {
+		s.o.Logger.Error("the last good state is set aside: the interface's file speaks", "interface", sl.name, "error", err)
+		if err = setAside(s.journalDir(sl.name)); err == nil {
+			j, err = openJournal(s.journalDir(sl.name))
+		}
+	}
 	if err != nil {
 		return err
+	}
+	if j.cut > 0 {
+		s.o.Logger.Warn("a record of the last good state was torn, and was never acknowledged", "interface", sl.name, "bytes", j.cut)
 	}
 	sl.journal = j
 	return nil

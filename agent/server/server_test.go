@@ -250,31 +250,3 @@ func key(n int) string { return enginetest.PeerKey(n).String() }
 func peer(n int) map[string]any {
 	return map[string]any{"public_key": key(n), "allowed_ips": []string{enginetest.PeerIP(n).String() + "/32"}}
 }
-
-func TestOnce(t *testing.T) {
-	n := newNode(t, withConf(t))
-	require.Equal(t, 200, n.do("POST", "/v1/wg/wg0/peers", peer(1)).status)
-	r := n.do("GET", "/v1/wg/wg0/dump", nil)
-	require.Equal(t, 200, r.status, "%s", r.body)
-	var d agent.Dump
-	r.decode(t, &d)
-	require.Len(t, d.Peers, 1)
-	r = n.do("GET", "/v1/wg/wg0/dump", nil, header("If-None-Match", r.header.Get("ETag")))
-	require.Equal(t, 304, r.status)
-	r = n.do("GET", "/v1/wg", nil)
-	require.Equal(t, 200, r.status, "%s", r.body)
-	r = n.do("GET", "/v1/status", nil)
-	require.Equal(t, 200, r.status, "%s", r.body)
-	r = n.doV1("GET", "/v1/metrics", nil)
-	require.Equal(t, 200, r.status, "%s", r.body)
-	r = n.doV1("PUT", "/v1/wg/wg0/peers/"+key(1), map[string]any{"persistent_keepalive": 25})
-	require.Equal(t, 200, r.status, "%s", r.body)
-	r = n.doV1("POST", "/v1/wg/wg0/disable", nil)
-	require.Equal(t, 200, r.status, "%s", r.body)
-	r = n.doV1("POST", "/v1/wg/wg0/enable", nil)
-	require.Equal(t, 200, r.status, "%s", r.body)
-	require.Equal(t, 25, n.device("wg0").Peers[0].PersistentKeepalive)
-	require.Contains(t, n.conf("wg0"), "# the office")
-	r = n.do("DELETE", "/v1/wg/wg0", nil)
-	require.Equal(t, 200, r.status, "%s", r.body)
-}

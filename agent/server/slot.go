@@ -20,14 +20,14 @@ type slot struct {
 	backend   engine.Kind
 	model     *model        // the last one known; may be outdated
 	moved     chan struct{} // closed at the next change
-	problem   error         // why it is down, where it should be up
 	following bool          // background work is scheduled
 
 	// The holder of the slot alone uses these.
 	holders holders
 	journal *journal
-	made    bool // by this process, so that stopping may take it down
-	gone    bool // not in use any more: look the name up again
+	kept    *model // what the journal holds; nil: it may differ from the device
+	made    bool   // by this process, so that stopping may take it down
+	gone    bool   // not in use any more: look the name up again
 }
 
 func newSlot(name string) *slot {
@@ -59,16 +59,7 @@ func (sl *slot) set(d engine.Device, kind engine.Kind, m *model) {
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
 	sl.device, sl.backend, sl.model = d, kind, m
-	if d != nil {
-		sl.problem = nil
-	}
 	sl.wakeLocked()
-}
-
-func (sl *slot) fail(err error) {
-	sl.mu.Lock()
-	defer sl.mu.Unlock()
-	sl.problem = err
 }
 
 func (sl *slot) wakeLocked() {
