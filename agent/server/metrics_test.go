@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
+	names "github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wgfleet/wgfleet/agent"
@@ -33,7 +33,7 @@ func TestMetricsPolicies(t *testing.T) {
 			continue
 		}
 		text := string(r.body)
-		parser := expfmt.NewTextParser(model.UTF8Validation)
+		parser := expfmt.NewTextParser(names.UTF8Validation)
 		families, err := parser.TextToMetricFamilies(strings.NewReader(text))
 		require.NoError(t, err)
 		require.Contains(t, families, "wgdashboard_agent_cpu_percent")
