@@ -7,7 +7,7 @@ import (
 )
 
 // ClientConfig prints the peer's own side as a wg-quick(8) file. Where the node's public key was
-// never seen, the node is asked.
+// never seen, the node is asked. Of a node without an endpoint the file has none either, and says so.
 func (s *Service) ClientConfig(ctx context.Context, nodeID, peerID string) (string, error) {
 	st, err := s.state(ctx, nodeID)
 	if err != nil {
@@ -27,11 +27,9 @@ func (s *Service) ClientConfig(ctx context.Context, nodeID, peerID string) (stri
 		}
 	}
 	switch {
-	case n.Endpoint == "":
-		return "", conflictf("the node has no endpoint: set the host (or host:port) that clients dial")
 	case n.publicKey() == "":
 		return "", conflictf("the public key of the node's interface is not known yet: bring the interface up and try again")
-	case n.dialed() == "":
+	case n.Endpoint != "" && n.dialed() == "":
 		return "", conflictf("the node's listen port is not known: give the endpoint as host:port")
 	}
 	return clientFile(n, *p), nil
@@ -80,6 +78,9 @@ func clientFile(n Node, p Peer) string {
 		line("PresharedKey", p.PresharedKey.Reveal())
 	}
 	line("AllowedIPs", e.EndpointAllowedIP)
+	if e.Endpoint == "" {
+		b.WriteString("# Endpoint is missing: give the node the host that clients dial, then fetch this file again.\n")
+	}
 	line("Endpoint", e.Endpoint)
 	if e.Keepalive > 0 {
 		line("PersistentKeepalive", e.Keepalive)

@@ -261,9 +261,17 @@ func TestClientConfigNeedsWhatItHolds(t *testing.T) {
 	q := w.create("laptop", nil)
 	_, err = w.UpdateNode(t.Context(), w.id, NodeInput{Endpoint: new("")})
 	require.NoError(t, err)
-	_, err = w.ClientConfig(t.Context(), w.id, q.ID)
-	require.ErrorIs(t, err, ErrConflict)
-	require.ErrorContains(t, err, "endpoint")
+	file, err := w.ClientConfig(t.Context(), w.id, q.ID)
+	require.NoError(t, err)
+	require.Contains(t, file, "# Endpoint is missing")
+	require.NotContains(t, file, "Endpoint =")
+
+	dead, _, err := w.CreateNode(t.Context(), NodeInput{Name: new("dead"), AgentURL: new("http://127.0.0.1:1"), IPPoolCIDR: new("10.9.0.0/24")})
+	require.NoError(t, err)
+	r, err := w.CreatePeer(t.Context(), dead.ID, PeerInput{AllowOffline: true})
+	require.NoError(t, err)
+	_, err = w.ClientConfig(t.Context(), dead.ID, r.ID)
+	require.ErrorIs(t, err, ErrNode, "the node's public key is not known, and it does not answer")
 }
 
 func TestInterfaceWish(t *testing.T) {
