@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -97,7 +98,7 @@ func withCA(path string) (*x509.CertPool, error) {
 
 // envelope is every JSON answer of the panel.
 type envelope struct {
-	Status  bool            `json:"status"`
+	Status  *bool           `json:"status"` // every answer of a panel has one
 	Message string          `json:"message"`
 	Data    json.RawMessage `json:"data"`
 }
@@ -111,27 +112,25 @@ type Answer struct {
 
 // Do sends body (nil for none) as JSON and returns the data of the answer.
 func (c *Client) Do(ctx context.Context, method, path string, query url.Values, body any) (Answer, error) {
-	resp, raw, err := c.send(ctx, method, path, query, body)
+	r, err := c.send(ctx, method, path, query, body)
 	if err != nil {
 		return Answer{}, err
 	}
-	var e envelope
-	if err := json.Unmarshal(raw, &e); err != nil {
-		return Answer{}, c.strange(resp)
+	e, err := c.open(r)
+	if err != nil {
+		return Answer{}, err
 	}
-	if resp.StatusCode/100 != 2 || !e.Status {
-		return Answer{}, refusal(resp, e)
+	if r.status/100 != 2 || !*e.Status {
+		return Answer{}, refusal(r, e)
 	}
-	return Answer{Message: e.Message, Data: e.Data, next: resp.Header.Get("X-Next-Cursor")}, nil
+	return Answer{Message: e.Message, Data: e.Data, next: r.header.Get("X-Next-Cursor")}, nil
 }
 
 // List fetches every page of a list.
 func (c *Client) List(ctx context.Context, path string, query url.Values) ([]json.RawMessage, error) {
 	all := []json.RawMessage{}
 	q := url.Values{"limit": {fmt.Sprint(pageSize)}}
-	for k, v := range query {
-		q[k] = v
-	}
+	maps.Copy(q, query)
 	for {
 		a, err := c.Do(ctx, http.MethodGet, path, q, nil)
 		if err != nil {
@@ -151,26 +150,33 @@ func (c *Client) List(ctx context.Context, path string, query url.Values) ([]jso
 
 // Raw fetches an answer that is no JSON on success: a file or a picture.
 func (c *Client) Raw(ctx context.Context, path string) ([]byte, error) {
-	resp, raw, err := c.send(ctx, http.MethodGet, path, nil, nil)
+	r, err := c.send(ctx, http.MethodGet, path, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode == http.StatusOK {
-		return raw, nil
+	if r.status == http.StatusOK {
+		return r.body, nil
 	}
-	var e envelope
-	if err := json.Unmarshal(raw, &e); err != nil {
-		return nil, c.strange(resp)
+	e, err := c.open(r)
+	if err != nil {
+		return nil, err
 	}
-	return nil, refusal(resp, e)
+	return nil, refusal(r, e)
 }
 
-func (c *Client) send(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, []byte, error) {
+// reply is an answer that was read to its end.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, body any) (reply, error) {
 	var payload io.Reader = http.NoBody
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
-			return nil, nil, fmt.Errorf("encode the request: %w", err)
+			return reply{}, fmt.Errorf("encode the request: %w", err)
 		}
 		payload = bytes.NewReader(b)
 	}
@@ -178,7 +184,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	u.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), payload)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make the request: %w", err)
+		return reply{}, fmt.Errorf("make the request: %w", err)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -188,14 +194,14 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, nil, c.unreachable(ctx, err)
+		return reply{}, c.unreachable(ctx, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, nil, c.unreachable(ctx, err)
+		return reply{}, c.unreachable(ctx, err)
 	}
-	return resp, raw, nil
+	return reply{status: resp.StatusCode, header: resp.Header, body: raw}, nil
 }
 
 // unreachable puts a failed exchange into words; a cancelled one keeps its cause.
@@ -216,8 +222,17 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	return &ReachError{URL: c.base.String(), Reason: reason, cause: err}
 }
 
+// open reads the envelope of an answer.
+func (c *Client) open(r reply) (envelope, error) {
+	var e envelope
+	if err := json.Unmarshal(r.body, &e); err != nil || e.Status == nil {
+		return e, c.strange(r)
+	}
+	return e, nil
+}
+
 // strange is an answer that no panel gives.
-func (c *Client) strange(resp *http.Response) error {
+func (c *Client) strange(r reply) error {
 	return &ReachError{URL: c.base.String(), Reason: fmt.Sprintf(
-		"what answers there (%s, %s) is no wgfleet panel", resp.Status, resp.Header.Get("Content-Type"))}
+		"what answers there (%d %s, %s) is no wgfleet panel", r.status, http.StatusText(r.status), r.header.Get("Content-Type"))}
 }

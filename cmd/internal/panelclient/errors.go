@@ -63,6 +63,6 @@ func (e *APIError) fields(text string) string {
 	return text
 }
 
-func refusal(resp *http.Response, e envelope) error {
-	return &APIError{Status: resp.StatusCode, Message: e.Message, Data: e.Data, RetryAfter: resp.Header.Get("Retry-After")}
+func refusal(r reply, e envelope) error {
+	return &APIError{Status: r.status, Message: e.Message, Data: e.Data, RetryAfter: r.header.Get("Retry-After")}
 }

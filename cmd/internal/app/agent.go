@@ -1,0 +1,115 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+
+	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/agent/server"
+	"github.com/wgfleet/wgfleet/engine"
+)
+
+// agentFolder is the agent's part of the data folder.
+const agentFolder = "agent"
+
+func agentSecret(text string) agent.Secret { return agent.Secret(text) }
+
+func (p *process) file(name string) string { return filepath.Join(p.DataDir, name) }
+
+// startAgent brings the agent role up. It returns the URL at which a panel in this process reaches it.
+func (p *process) startAgent(ctx context.Context) (local string, err error) {
+	conf, err := serverTLS(p.Agent.TLS)
+	if err != nil {
+		return "", fmt.Errorf("the agent's TLS (WG_AGENT_TLS_…): %w", err)
+	}
+	l, err := listen(ctx, p.Agent.Host, p.Agent.Port, keyHost, keyPort)
+	if err != nil {
+		return "", err
+	}
+	p.cleanups.add("the agent's port", closeListener(l))
+	s, err := p.newAgent()
+	if err != nil {
+		return "", err
+	}
+	if err := s.Start(ctx); err != nil {
+		return "", err
+	}
+	scheme := "http"
+	if conf != nil {
+		scheme = "https"
+		l = tls.NewListener(l, conf)
+	}
+	p.serveAgent(s, l)
+	p.ready.AgentURL = anyURL(l, scheme)
+	if local = localURL(l, "http"); local != "" && conf == nil {
+		return local, nil
+	}
+	if !p.RunPanel {
+		return "", nil
+	}
+	return p.ownDoor(ctx, s)
+}
+
+// newAgent makes the server on the chosen backend; its clean-up takes down what this process made.
+func (p *process) newAgent() (*server.Server, error) {
+	b, err := p.backend()
+	if err != nil {
+		return nil, err
+	}
+	p.kind = b.Kind()
+	s, err := server.New(server.Options{
+		Backend: b, Attach: attacher(p.Settings.Backend),
+		ConfDir: p.ConfDir, DataDir: p.file(agentFolder),
+		Secret: p.Agent.Secret, PreviousSecret: p.Agent.PreviousSecret,
+		MaxTimestampAge: p.Agent.MaxTimestampAge, RequireNonce: p.Agent.RequireNonce,
+		Hooks: p.Agent.Hooks, ExposeSecrets: p.Agent.ExposeSecrets, Metrics: p.Agent.Metrics,
+		Up: p.Up, RateLimit: p.RateLimit,
+		HookRunner: host{p.log}, Network: p.network(),
+		Version: p.streams.Version, Logger: p.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	// A link of the kernel carries traffic without us; the other devices end with this process.
+	down := p.kind != engine.KindKernel
+	p.cleanups.add("the agent", func(ctx context.Context) error { return s.Close(ctx, down) })
+	return s, nil
+}
+
+func (p *process) backend() (engine.Backend, error) {
+	if p.streams.Backend != nil {
+		return p.streams.Backend, nil
+	}
+	return chooseBackend(p.Settings.Backend, p.UAPIDir, p.log)
+}
+
+// ownDoor opens a port on loopback for the panel in this process, where the agent's own one is not
+// there or speaks TLS for the name that others know.
+func (p *process) ownDoor(ctx context.Context, s *server.Server) (string, error) {
+	l, err := listen(ctx, "127.0.0.1", 0, keyHost, keyPort)
+	if err != nil {
+		return "", err
+	}
+	p.cleanups.add("the agent's port for the panel here", closeListener(l))
+	p.serveAgent(s, l)
+	url := localURL(l, "http")
+	p.log.Info("the panel here reaches the agent over loopback", slog.String("url", url))
+	return url, nil
+}
+
+func (p *process) serveAgent(s *server.Server, l net.Listener) {
+	h := server.NewHTTPServer(s.Handler(), p.log)
+	p.cleanups.add("the agent's requests", stopHTTP(h))
+	p.tasks.Go(func() error { return serve(h, l) })
+}
+
+func closeListener(l net.Listener) func(context.Context) error {
+	return func(context.Context) error {
+		l.Close() // the HTTP server has closed it already, unless it never ran
+		return nil
+	}
+}

@@ -1,0 +1,79 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/kernel"
+	"github.com/wgfleet/wgfleet/engine/userspace"
+)
+
+// backends are the ways of driving WireGuard, the best first.
+func backends(uapiDir string, log *slog.Logger) []usableBackend {
+	return []usableBackend{
+		kernel.New(),
+		userspace.NewTUN(userspace.Options{Logger: log}),
+		userspace.NewNetstack(userspace.Options{Logger: log, UAPIDir: uapiDir}),
+	}
+}
+
+// usableBackend is a backend that can say why it does not work here.
+type usableBackend interface {
+	engine.Backend
+	Usable() error
+}
+
+// BackendProbe says whether one backend works here.
+type BackendProbe struct {
+	Kind engine.Kind
+	Err  error // why not
+}
+
+// ProbeBackends tries all backends; nothing is left behind.
+func ProbeBackends(context.Context) []BackendProbe {
+	var out []BackendProbe
+	for _, b := range backends("", slog.New(slog.DiscardHandler)) {
+		out = append(out, BackendProbe{Kind: b.Kind(), Err: b.Usable()})
+	}
+	return out
+}
+
+// chooseBackend takes the wanted backend, for auto the first that works, and logs why in one line.
+func chooseBackend(want, uapiDir string, log *slog.Logger) (engine.Backend, error) {
+	var reasons error
+	for _, b := range backends(uapiDir, log) {
+		if want != BackendAuto && want != string(b.Kind()) {
+			continue
+		}
+		err := b.Usable()
+		if err == nil {
+			log.Info("backend chosen", slog.String("backend", string(b.Kind())), slog.String("asked_for", want),
+				slog.String("reason", reason(want, reasons)))
+			return b, nil
+		}
+		reasons = errors.Join(reasons, fmt.Errorf("%s: %w", b.Kind(), err))
+	}
+	return nil, fmt.Errorf("the backend %s does not work here: %w: see `wgfleet version`, or set WGFLEET_BACKEND=auto", want, reasons)
+}
+
+// attacher finds interfaces that others brought up on this host; nil where none are looked for.
+func attacher(want string) engine.Backend {
+	if want == string(engine.KindNetstack) {
+		return nil
+	}
+	return kernel.New()
+}
+
+func reason(want string, failed error) string {
+	switch {
+	case want != BackendAuto:
+		return "it was asked for"
+	case failed == nil:
+		return "it is the best one and it works here"
+	default:
+		return "better ones do not work here: " + oneLine(failed)
+	}
+}

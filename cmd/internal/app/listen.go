@@ -1,0 +1,151 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// httpStopWithin is how long requests in flight may take once the process stops.
+const httpStopWithin = 3 * time.Second
+
+// listen binds a role's port; its errors name the settings.
+func listen(ctx context.Context, host string, port int, hostKey, portKey string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("port %d of %s is in use: stop what listens there, or set another %s",
+			port, host, settingOf(portKey).env)
+	case err != nil:
+		return nil, fmt.Errorf("cannot listen on %s port %d: %w: see %s and %s", host, port, err,
+			settingOf(hostKey).env, settingOf(portKey).env)
+	}
+	return l, nil
+}
+
+func portOf(l net.Listener) int {
+	return int(addrOf(l).Port())
+}
+
+func addrOf(l net.Listener) netip.AddrPort {
+	a, err := netip.ParseAddrPort(l.Addr().String())
+	if err != nil { // a TCP listener's address is one
+		panic(err)
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// localURL is how this host reaches the listener; "" where it can't over loopback.
+func localURL(l net.Listener, scheme string) string {
+	a := addrOf(l)
+	host := a.Addr()
+	if host.IsUnspecified() {
+		host = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	if !host.IsLoopback() {
+		return ""
+	}
+	return scheme + "://" + netip.AddrPortFrom(host, a.Port()).String()
+}
+
+// anyURL is how a person on this host reaches the listener.
+func anyURL(l net.Listener, scheme string) string {
+	if u := localURL(l, scheme); u != "" {
+		return u
+	}
+	return scheme + "://" + addrOf(l).String()
+}
+
+// serverTLS returns nil where the files name no certificate.
+func serverTLS(f TLSFiles) (*tls.Config, error) {
+	if f.Cert == "" {
+		return nil, nil //nolint:nilnil // no TLS is an answer
+	}
+	kept := &keptCertificate{cert: f.Cert, key: f.Key}
+	if _, err := kept.get(nil); err != nil {
+		return nil, err
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: kept.get}
+	if f.ClientCA != "" {
+		pool, err := certPool(f.ClientCA)
+		if err != nil {
+			return nil, err
+		}
+		c.ClientCAs, c.ClientAuth = pool, tls.RequireAndVerifyClientCert
+	}
+	return c, nil
+}
+
+func certPool(path string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read CA certificates: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM form", path)
+	}
+	return pool, nil
+}
+
+// keptCertificate reads the files again when the certificate's has changed, so that a renewal needs
+// no restart. While the new files can't be read together the old certificate is kept.
+type keptCertificate struct {
+	cert, key string
+
+	mu      sync.Mutex // protects what follows
+	changed time.Time
+	current *tls.Certificate
+}
+
+func (k *keptCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	info, err := os.Stat(k.cert)
+	if err == nil && k.current != nil && info.ModTime().Equal(k.changed) {
+		return k.current, nil
+	}
+	var pair tls.Certificate
+	if err == nil {
+		pair, err = tls.LoadX509KeyPair(k.cert, k.key)
+	}
+	switch {
+	case err == nil:
+		k.current, k.changed = &pair, info.ModTime()
+	case k.current == nil:
+		return nil, fmt.Errorf("read the certificate: %w", err)
+	}
+	return k.current, nil
+}
+
+// serve runs s on l until it is shut down.
+func serve(s *http.Server, l net.Listener) error {
+	err := s.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+}
+
+// stopHTTP lets requests in flight finish for a moment and then cuts them off.
+func stopHTTP(s *http.Server) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, httpStopWithin)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			return s.Close()
+		}
+		return nil
+	}
+}

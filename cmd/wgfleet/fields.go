@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// field is one member of a request body that a flag gives.
+type field struct {
+	flag  string
+	key   string // in the body
+	kind  fieldKind
+	clear bool // --clear may name it: the node's or the panel's default holds again
+	help  string
+}
+
+type fieldKind int
+
+const (
+	word fieldKind = iota
+	number
+	list    // comma list
+	boolean // true where the flag stands alone
+	fromFile
+)
+
+// fields are the flags of a command that makes or changes something; only given ones are sent.
+type fields []field
+
+func (fs fields) add(c *cobra.Command, withClear bool) {
+	for _, f := range fs {
+		switch f.kind {
+		case number:
+			c.Flags().Int(f.flag, 0, f.help)
+		case list:
+			c.Flags().StringSlice(f.flag, nil, f.help)
+		case boolean:
+			c.Flags().Bool(f.flag, false, f.help)
+		default:
+			c.Flags().String(f.flag, "", f.help)
+		}
+	}
+	if withClear {
+		c.Flags().StringSlice("clear", nil, "drop fields, so that the default holds again: "+strings.Join(fs.clearable(), ", "))
+	}
+}
+
+func (fs fields) clearable() []string {
+	var out []string
+	for _, f := range fs {
+		if f.clear {
+			out = append(out, f.flag)
+		}
+	}
+	return out
+}
+
+// body collects what was given.
+func (fs fields) body(con *console, c *cobra.Command) (map[string]any, error) {
+	body := map[string]any{}
+	for _, f := range fs {
+		given := c.Flags().Lookup(f.flag)
+		if !given.Changed {
+			continue
+		}
+		v, err := f.value(con, c)
+		if err != nil {
+			return nil, fmt.Errorf("--%s: %w", f.flag, err)
+		}
+		body[f.key] = v
+	}
+	if c.Flags().Lookup("clear") == nil {
+		return body, nil
+	}
+	cleared, err := c.Flags().GetStringSlice("clear")
+	if err != nil {
+		return nil, fmt.Errorf("--clear: %w", err)
+	}
+	for _, name := range cleared {
+		i := slices.IndexFunc(fs, func(f field) bool { return f.clear && f.flag == name })
+		if i < 0 {
+			return nil, fmt.Errorf("--clear: %q can't be cleared: expected one of %s", name, strings.Join(fs.clearable(), ", "))
+		}
+		body[fs[i].key] = nil
+	}
+	return body, nil
+}
+
+func (f field) value(con *console, c *cobra.Command) (any, error) {
+	text := c.Flags().Lookup(f.flag).Value.String()
+	switch f.kind {
+	case number:
+		return strconv.Atoi(text)
+	case list:
+		return c.Flags().GetStringSlice(f.flag)
+	case boolean:
+		return strconv.ParseBool(text)
+	case fromFile:
+		b, err := readFile(con, text)
+		return strings.TrimSpace(string(b)), err
+	default:
+		return text, nil
+	}
+}
+
+// readFile reads a file; "-" is standard input.
+func readFile(con *console, path string) ([]byte, error) {
+	if path == "-" {
+		return io.ReadAll(con.in)
+	}
+	return os.ReadFile(path)
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wgfleet/wgfleet/cmd/internal/app"
+)
+
+func newServe(con *console) *cobra.Command {
+	c := &cobra.Command{
+		Use: "serve", Short: "Run a node: the agent, and with --panel the panel", Args: usage(0, 0),
+		Long: `Run a node: the agent role always (unless --no-agent), the panel role with --panel.
+
+A setting comes from its flag, else from its variable (in brackets), else from the file .env in
+the working folder, else from the file --config, else it has its default.`,
+		Example: `  WG_AGENT_SECRET=$(wgfleet secret) wgfleet serve
+  wgfleet serve --panel
+  wgfleet serve --config /etc/wgfleet.yaml`,
+	}
+	c.Flags().SortFlags = false
+	app.AddFlags(c.Flags())
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		dir, err := os.Getwd()
+		if err != nil {
+			return err
+		}
+		settings, err := app.Load(app.Sources{Environ: con.environ, Flags: c.Flags(), Dir: dir})
+		if err != nil {
+			return err
+		}
+		return app.Run(c.Context(), settings, app.Streams{Out: con.out, Log: con.err, Version: version})
+	}
+	return c
+}
