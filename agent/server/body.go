@@ -38,12 +38,21 @@ func (b *budget) release(u *unverified) {
 	u.held = 0
 }
 
+// discard takes as much as a good body off the wire and keeps it nowhere, after the answer was
+// sent. Most clients send before they listen: they would see a reset connection in its place.
+func discard(w http.ResponseWriter, r *http.Request) {
+	control := http.NewResponseController(w)
+	if control.Flush() == nil && control.SetReadDeadline(time.Now().Add(discardTimeout)) == nil {
+		io.CopyN(io.Discard, r.Body, maxBody) //nolint:errcheck // it was refused already
+	}
+}
+
 // read reads the whole body of a request within bodyTimeout.
 func (b *budget) read(w http.ResponseWriter, r *http.Request) (*unverified, error) {
 	u := &unverified{buf: []byte{}}
 	tooLarge := agent.Errorf(agent.CodeTooLarge, "the body is larger than 8 MiB")
 	if r.ContentLength > maxBody {
-		return nil, tooLarge
+		return nil, tooLarge // before a byte of it came: see discard
 	}
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return u, nil

@@ -57,6 +57,7 @@ const (
 	hookTimeout            = 2 * time.Minute
 	resolveTimeout         = 5 * time.Second
 	bodyTimeout            = 30 * time.Second
+	discardTimeout         = 2 * time.Second // of a body that was refused for its size
 	slotTimeout            = 30 * time.Second
 )
 

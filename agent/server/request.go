@@ -124,8 +124,16 @@ func (s *Server) send(w http.ResponseWriter, q *request, a *answer) {
 			ETag: h.Get("ETag"), InterfaceDigest: h.Get(agent.HeaderInterfaceDigest), Body: body,
 		}))
 	}
+	refused := a.status == http.StatusRequestEntityTooLarge
+	if refused {
+		// Without it the server would read the body before it lets the answer go.
+		http.NewResponseController(w).EnableFullDuplex() //nolint:errcheck // HTTP/2 is full duplex
+	}
 	w.WriteHeader(a.status)
 	w.Write(body) //nolint:errcheck // the client has gone
+	if refused {
+		discard(w, q.http)
+	}
 }
 
 // signs reports whether the answer may be signed: a success only where the request itself was
