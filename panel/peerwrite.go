@@ -30,7 +30,7 @@ func (s *Service) CreatePeer(ctx context.Context, nodeID string, in PeerInput) (
 	}
 	defer release()
 	v, err := s.createPeer(ctx, nodeID, in, nil)
-	if n, ok := errors.AsType[*takenOnNode](err); ok && in.AllowedIPs == nil {
+	if n, ok := errors.AsType[*takenOnNodeError](err); ok && in.AllowedIPs == nil {
 		// An unknown peer of the node has the address that was free here: take one that is free
 		// on both sides.
 		held, bad := s.prefixesOnNode(ctx, nodeID)
@@ -234,20 +234,20 @@ func (s *Service) compensate(ctx context.Context, st *nodeState, before, after *
 	s.follow(st, n, after, before)
 	e, ok := errors.AsType[*NodeError](cause)
 	if ok && e.Code == string(agent.CodeAllowedIPTaken) {
-		return &takenOnNode{NodeError: e}
+		return &takenOnNodeError{NodeError: e}
 	}
 	return cause
 }
 
-// takenOnNode: a peer of the node that the panel does not know holds the prefix (409).
-type takenOnNode struct{ *NodeError }
+// takenOnNodeError: a peer of the node that the panel does not know holds the prefix (409).
+type takenOnNodeError struct{ *NodeError }
 
-func (e *takenOnNode) Error() string {
+func (e *takenOnNodeError) Error() string {
 	return e.Reason + "; the panel does not know that peer: reconcile, adopt or remove it"
 }
 
 // Unwrap makes errors.Is(err, ErrConflict) true: it is no failure of the node.
-func (e *takenOnNode) Unwrap() error { return ErrConflict }
+func (e *takenOnNodeError) Unwrap() error { return ErrConflict }
 
 // prefixesOnNode reads all allowed IPs that the node has.
 func (s *Service) prefixesOnNode(ctx context.Context, nodeID string) ([]netip.Prefix, error) {

@@ -61,6 +61,9 @@ func condition(t *testing.T, s NodeStatus, kind string) Condition {
 	return Condition{}
 }
 
+// later moves the clock of a bubble of synctest.
+func later(d time.Duration) { <-time.After(d) }
+
 func TestHealthIsPolled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st, err := store.OpenInMemory(store.NewMasterKey())
@@ -91,7 +94,7 @@ func TestHealthIsPolled(t *testing.T) {
 		var run sync.WaitGroup
 		run.Go(func() { require.NoError(t, s.Run(ctx)) })
 
-		time.Sleep(11 * time.Second) // the bubble's clock
+		later(11 * time.Second)
 		require.Equal(t, HealthOnline, status(a).Health)
 		require.Equal(t, "v9", status(a).Version)
 		require.Equal(t, "True", condition(t, status(a), ConditionReachable).Status)
@@ -108,11 +111,13 @@ func TestHealthIsPolled(t *testing.T) {
 		since := condition(t, n.Status, ConditionReachable).Since
 
 		one.change(func() { one.skew = time.Hour })
-		time.Sleep(time.Minute)
+		later(time.Minute)
 		require.Equal(t, "False", condition(t, status(a), ConditionClockInSync).Status)
 		require.Equal(t, since, condition(t, status(a), ConditionReachable).Since, "it did not change")
-		one.change(func() { one.err = &client.Error{Kind: client.Unauthorized, Status: 401, Reason: "the two secrets differ"} })
-		time.Sleep(time.Minute)
+		one.change(func() {
+			one.err = &client.Error{Kind: client.Unauthorized, Status: 401, Reason: "the two secrets differ"}
+		})
+		later(time.Minute)
 		require.Equal(t, HealthOffline, status(a).Health)
 		require.Equal(t, "NotAuthenticated", condition(t, status(a), ConditionReachable).Reason)
 		one.mu.Lock()
@@ -141,6 +146,7 @@ func TestTheSlotOfANode(t *testing.T) {
 	release, err = s.hold(t.Context(), "a")
 	require.NoError(t, err)
 	release()
+	require.Empty(t, s.slots, "nothing is kept of nodes that nobody writes to")
 }
 
 func TestNewID(t *testing.T) {

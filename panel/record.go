@@ -179,5 +179,5 @@ func keyOf(b []byte) (k wgtypes.Key) {
 }
 
 func (r keyRecord) key() Key {
-	return Key{ID: r.ID, Name: r.Name, Role: r.Role, CreatedAt: r.CreatedAt}
+	return Key(r)
 }

@@ -44,7 +44,7 @@ type Service struct {
 	interfaces interfaceBook
 
 	mu    sync.Mutex // protects slots
-	slots map[string]chan struct{}
+	slots map[string]*slot
 }
 
 // New makes a Service; it calls no node and starts nothing. Run polls.
@@ -70,7 +70,7 @@ func New(o Options) (*Service, error) {
 		states:     states{byNode: make(map[string]*nodeState)},
 		health:     healthBook{byNode: make(map[string]NodeStatus)},
 		interfaces: interfaceBook{byNode: make(map[string]seen)},
-		slots:      make(map[string]chan struct{}),
+		slots:      make(map[string]*slot),
 	}, nil
 }
 
@@ -85,20 +85,35 @@ func orDefault[T comparable](v, fallback T) T {
 // Close frees the connections to the agents. No method may be called after it.
 func (s *Service) Close() { s.agents.close() }
 
+// slot is held by who writes to a node.
+type slot struct {
+	busy  chan struct{} // capacity 1: full while somebody holds the slot
+	users int           // holding or waiting
+}
+
 // hold takes the node's slot: writes of one node happen one after the other. The caller calls the
 // returned function when done.
 func (s *Service) hold(ctx context.Context, nodeID string) (release func(), err error) {
 	s.mu.Lock()
-	slot, ok := s.slots[nodeID]
+	sl, ok := s.slots[nodeID]
 	if !ok {
-		slot = make(chan struct{}, 1)
-		s.slots[nodeID] = slot
+		sl = &slot{busy: make(chan struct{}, 1)}
+		s.slots[nodeID] = sl
 	}
+	sl.users++
 	s.mu.Unlock()
+	leave := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if sl.users--; sl.users == 0 {
+			delete(s.slots, nodeID)
+		}
+	}
 	select {
-	case slot <- struct{}{}:
-		return func() { <-slot }, nil
+	case sl.busy <- struct{}{}:
+		return func() { <-sl.busy; leave() }, nil
 	case <-ctx.Done():
+		leave()
 		return nil, &NodeError{NodeID: nodeID, Code: "busy", Reason: "another change of the node did not end in time"}
 	}
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -33,7 +34,7 @@ func (c *Client) applyOriginal(ctx context.Context, name string, body agent.Appl
 	done := agent.Applied{Added: []string{}, Updated: []string{}, Removed: []string{}, Unchanged: []string{}, Failed: []agent.FailedPeer{}, Before: seen.Digest}
 	for _, change := range *body.Changes {
 		if err := c.changeOriginal(ctx, name, seen, change, &done); err != nil {
-			if e, ok := err.(*Error); !ok || e.Kind != Refused && e.Kind != Unsupported {
+			if e, ok := errors.AsType[*Error](err); !ok || e.Kind != Refused && e.Kind != Unsupported {
 				return done, err // the agent is gone: the rest is not tried
 			}
 			done.Failed = append(done.Failed, agent.FailedPeer{PublicKey: change.PublicKey, Error: err.Error()})

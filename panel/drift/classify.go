@@ -77,7 +77,7 @@ func merge(want []DesiredPeer, have []Peer) iter.Seq2[*DesiredPeer, *Peer] {
 	return func(yield func(*DesiredPeer, *Peer) bool) {
 		i, j := 0, 0
 		for i < len(want) || j < len(have) {
-			order := 0
+			var order int
 			switch {
 			case i == len(want):
 				order = 1
@@ -185,6 +185,7 @@ func table(s string) string {
 	}
 	return s
 }
+
 func sameHooks(a, b agent.Hooks) bool {
 	return slices.Equal(a.PreUp, b.PreUp) && slices.Equal(a.PostUp, b.PostUp) &&
 		slices.Equal(a.PreDown, b.PreDown) && slices.Equal(a.PostDown, b.PostDown)

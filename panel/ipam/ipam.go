@@ -8,7 +8,7 @@ import (
 	"net/netip"
 )
 
-// ErrExhausted: every address of the pool that may be given out is used.
+// ErrExhausted means that every address of the pool that may be given out is used.
 var ErrExhausted = errors.New("no free address is left in the pool")
 
 // Compare orders prefixes by their first address, wider ones first: the order that Next wants.

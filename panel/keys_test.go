@@ -1,0 +1,40 @@
+package panel
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestKeys(t *testing.T) {
+	s, _, logs := newService(t, nil)
+	ctx := t.Context()
+	_, err := s.Authenticate(ctx, "")
+	require.ErrorIs(t, err, ErrUnauthorized)
+	k, token, err := s.CreateKey(ctx, "eyes", RoleViewer)
+	require.NoError(t, err)
+	who, err := s.Authenticate(ctx, token)
+	require.NoError(t, err)
+	require.Equal(t, k, who)
+	_, err = s.Authenticate(ctx, token+"x")
+	require.ErrorIs(t, err, ErrUnauthorized)
+	_, _, err = s.CreateKey(ctx, "", "root")
+	require.ErrorContains(t, err, "role")
+	require.ErrorContains(t, s.EnsureAdminKey(ctx, "short"), "too short")
+	require.NoError(t, s.EnsureAdminKey(ctx, "the first admin key"))
+	require.NoError(t, s.EnsureAdminKey(ctx, "the first admin key"))
+	require.NoError(t, s.EnsureAdminKey(ctx, "the second admin key"))
+	_, err = s.Authenticate(ctx, "the first admin key")
+	require.ErrorIs(t, err, ErrUnauthorized, "the settings name one admin key")
+	who, err = s.Authenticate(ctx, "the second admin key")
+	require.NoError(t, err)
+	require.Equal(t, RoleAdmin, who.Role)
+	list, err := s.Keys(ctx)
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	require.NoError(t, s.DeleteKey(ctx, k.ID))
+	require.ErrorIs(t, s.DeleteKey(ctx, k.ID), ErrNotFound)
+	_, err = s.Authenticate(ctx, token)
+	require.ErrorIs(t, err, ErrUnauthorized)
+	require.NotContains(t, logs.String(), token)
+}

@@ -1,0 +1,63 @@
+package panel
+
+import (
+	"encoding/json"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/agent"
+)
+
+// full fails where a field is not set: a field that a record forgets must show.
+func full(t *testing.T, v any) {
+	t.Helper()
+	r := reflect.ValueOf(v)
+	for i := range r.NumField() {
+		require.False(t, r.Field(i).IsZero(), "%s.%s", r.Type(), r.Type().Field(i).Name)
+	}
+}
+
+func TestRecordsForgetNothing(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000).UTC()
+	n := Node{
+		ID: "id", Name: "n", AgentURL: "u", Secret: "s", WGInterface: "wg0", Endpoint: "e", IPPools: prefixesOf("10.0.0.0/8"), Enabled: true,
+		Weight: 1, MaxPeers: 2, Overrides: Overrides{ListenPort: new(0), DNS: new(""), MTU: new(0), Keepalive: new(0), EndpointAllowedIP: new("")},
+		IsPanelNode: true, TLSPin: "p", AllowPlainSecrets: true, AgentID: "a", SpeaksV2: true, Trust: 3, SeenPublicKey: "k", SeenListenPort: 4,
+		Wish: InterfaceWish{
+			PublicKey: new(""), ListenPort: new(0), Addresses: new([]netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")}), MTU: new(0), DNS: new(""),
+			Table: new(""), FwMark: new(uint32(0)), Hooks: &agent.Hooks{PreUp: []string{"1"}, PostUp: []string{"2"}, PreDown: []string{"3"}, PostDown: []string{"4"}},
+		},
+		Revision: 5, CreatedAt: now, UpdatedAt: now,
+	}
+	full(t, n)
+	full(t, n.Overrides)
+	full(t, n.Wish)
+	b, err := json.Marshal(recordOfNode(n, 6))
+	require.NoError(t, err)
+	var nr nodeRecord
+	require.NoError(t, json.Unmarshal(b, &nr))
+	require.Equal(t, n, nr.node("id"))
+	require.Equal(t, 6, nr.PeerCount)
+
+	p := Peer{
+		ID: "id", Name: "p", NodeID: "n", PublicKey: publicKey("x"), PrivateKey: testKey("x"), PresharedKey: testKey("y"),
+		AllowedIPs: prefixesOf("10.0.0.1/32", "fd00::1/128"), Keepalive: new(0), DNS: new(""), MTU: new(0), EndpointAllowedIP: new(""),
+		Enabled: true, CreatedAt: now, UpdatedAt: now,
+	}
+	full(t, p)
+	b, err = json.Marshal(recordOfPeer(p))
+	require.NoError(t, err)
+	var pr peerRecord
+	require.NoError(t, json.Unmarshal(b, &pr))
+	require.Equal(t, p, pr.peer("n", "id"))
+
+	var zero peerRecord
+	b, err = json.Marshal(recordOfPeer(Peer{}))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(b, &zero))
+	require.True(t, zero.peer("", "").PrivateKey.IsZero())
+}
