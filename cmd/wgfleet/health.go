@@ -63,7 +63,7 @@ func askHealth(ctx context.Context, address string, local bool) (version string,
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	var answer struct{ Status, Version string }
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("it answered %s", resp.Status)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -172,7 +173,6 @@ func TestHelp(t *testing.T) {
 				for word := range strings.FieldsSeq(args) {
 					if name, isFlag := strings.CutPrefix(word, "--"); isFlag {
 						name, _, _ = strings.Cut(name, "=")
-						found.InheritedFlags()
 						require.NotNil(t, found.Flag(name), line)
 					}
 				}
@@ -180,7 +180,7 @@ func TestHelp(t *testing.T) {
 		}
 		for _, sub := range c.Commands() {
 			if sub.Name() != "help" && sub.Name() != "completion" {
-				walk(append(path[:len(path):len(path)], sub.Name()))
+				walk(append(slices.Clone(path), sub.Name()))
 			}
 		}
 	}

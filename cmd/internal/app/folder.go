@@ -36,7 +36,7 @@ func openFolder(dir string) (unlock func() error, err error) {
 		return nil, fmt.Errorf("lock the data folder %s: %w", dir, err)
 	}
 	if err := f.Truncate(0); err == nil {
-		fmt.Fprintln(f, os.Getpid()) //nolint:errcheck // only tells a person who holds it
+		fmt.Fprintln(f, os.Getpid()) // tells a person who holds the folder
 	}
 	return f.Close, nil // closing unlocks
 }
@@ -44,7 +44,7 @@ func openFolder(dir string) (unlock func() error, err error) {
 // holder names the process that wrote the lock file.
 func holder(f *os.File) string {
 	b := make([]byte, 20)
-	n, _ := f.ReadAt(b, 0) //nolint:errcheck // a short read is the rule
+	n, _ := f.ReadAt(b, 0) // a short read is the rule
 	pid := strings.TrimSpace(string(b[:n]))
 	if pid == "" {
 		return ""

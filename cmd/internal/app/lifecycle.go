@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -32,8 +33,7 @@ func (c *cleanups) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
 	var errs []error
-	for i := len(c.list) - 1; i >= 0; i-- {
-		step := c.list[i]
+	for _, step := range slices.Backward(c.list) {
 		if err := step.do(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stop %s: %w", step.name, err))
 			continue

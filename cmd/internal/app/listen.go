@@ -34,10 +34,6 @@ func listen(ctx context.Context, host string, port int, hostKey, portKey string)
 	return l, nil
 }
 
-func portOf(l net.Listener) int {
-	return int(addrOf(l).Port())
-}
-
 func addrOf(l net.Listener) netip.AddrPort {
 	a, err := netip.ParseAddrPort(l.Addr().String())
 	if err != nil { // a TCP listener's address is one

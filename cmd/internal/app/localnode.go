@@ -113,7 +113,9 @@ func freePorts(ctx context.Context) iter.Seq[int] {
 			if err != nil {
 				continue
 			}
-			c.Close()
+			if err := c.Close(); err != nil {
+				continue
+			}
 			if !yield(port) {
 				return
 			}

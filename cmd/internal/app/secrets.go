@@ -91,7 +91,7 @@ func keepSecret(dataDir, name, value string) error {
 	if err != nil {
 		return fmt.Errorf("keep a secret: %w", err)
 	}
-	defer os.Remove(f.Name()) // gone after the rename
+	defer func() { _ = os.Remove(f.Name()) }() // after the rename there is nothing to remove
 	_, err = f.WriteString(value + "\n")
 	if err == nil {
 		err = f.Sync()
