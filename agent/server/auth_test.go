@@ -99,6 +99,15 @@ func TestNonceIsGoodOnce(t *testing.T) {
 	require.Equal(t, 200, again().status, "a nonce is forgotten in the end")
 }
 
+func TestNonceIsRememberedLongEnough(t *testing.T) {
+	n, start := newNonces(600*time.Second), time.Unix(1_800_000_000, 0)
+	require.NoError(t, n.use("first", start))
+	require.NoError(t, n.use("late", start.Add(500*time.Second)))
+	require.NoError(t, n.use("turns", start.Add(700*time.Second)))
+	require.Error(t, n.use("late", start.Add(1099*time.Second)))
+	require.NoError(t, n.use("late", start.Add(3000*time.Second)))
+}
+
 func TestNonceIsSpentByAValidSignatureOnly(t *testing.T) {
 	n := newNode(t, withConf(t))
 	nonce := agent.NewNonce()

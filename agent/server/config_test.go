@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/enginetest"
 )
 
@@ -106,9 +107,7 @@ func TestFailedConfigChangesNothing(t *testing.T) {
 
 // TestFileThatCannotBeWritten fails the request and puts the device back.
 func TestFileThatCannotBeWritten(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Log("root writes everywhere: a folder in the file's place makes the rename fail")
-	}
+	// Modes do not stop root: a folder stands in the file's place instead.
 	n := newNode(t, withConf(t))
 	before := n.device("wg0")
 	path := filepath.Join(n.o.ConfDir, "wg0.conf")
@@ -240,6 +239,22 @@ func TestHandEditsSurvive(t *testing.T) {
 	require.Contains(t, n.conf("wg0"), "# moved")
 }
 
+// TestJournalThatCannotBeWritten fails the request and puts the device back.
+func TestJournalThatCannotBeWritten(t *testing.T) {
+	n := newNode(t, withConf(t))
+	n.mustDo("POST", peersPath, peer(1))
+	before, conf := n.device("wg0"), n.conf("wg0")
+	j := n.server.slotFor("wg0").journal
+	require.NoError(t, j.log.Close())
+	for _, body := range []any{peer(2), with(peer(1), "persistent_keepalive", 9)} {
+		require.Equal(t, 500, n.do("POST", peersPath, body).status)
+		require.Equal(t, before, n.device("wg0"))
+		require.Equal(t, conf, n.conf("wg0"))
+	}
+	require.NoError(t, j.compact())
+	n.mustDo("POST", peersPath, peer(2))
+}
+
 func TestUnchangedFileIsNotWritten(t *testing.T) {
 	n := newNode(t, withConf(t))
 	n.mustDo("POST", peersPath, peer(1))
@@ -248,6 +263,10 @@ func TestUnchangedFileIsNotWritten(t *testing.T) {
 	require.NoError(t, err)
 	n.mustDo("POST", peersPath, peer(1))
 	n.mustDo("PUT", configPath, map[string]any{"address": "10.8.0.1/24"})
+	there := n.device("wg0").Peers[0]
+	require.NoError(t, n.fake().Write(engine.Changes{Peers: []engine.PeerChange{{Before: &there}}}))
+	n.mustDo("POST", peersPath, peer(1))
+	require.Len(t, n.device("wg0").Peers, 1)
 	after, err := os.Stat(path)
 	require.NoError(t, err)
 	require.True(t, os.SameFile(before, after))

@@ -181,6 +181,18 @@ func TestJournalIsTheDevice(t *testing.T) {
 	})
 }
 
+// TestEndpointsStayInTheModel: a change that names no endpoint leaves the one that is known.
+func TestEndpointsStayInTheModel(t *testing.T) {
+	m := newModel(stateOf(t, enginetest.PrivateKey(t)))
+	keepalive := 7
+	before := m.state.Peers[2]
+	c := wish{key: before.PublicKey, keepalive: &keepalive}.on(before, true)
+	require.False(t, c.After.Endpoint.IsValid(), "the device is not asked to change it")
+	after := m.patched(engine.Changes{Peers: []engine.PeerChange{*c}})
+	require.Equal(t, before.Endpoint, after.state.Peers[2].Endpoint)
+	require.Equal(t, 7, after.state.Peers[2].PersistentKeepalive)
+}
+
 // TestHoldersFollow: the index that is moved along is the one that is built anew.
 func TestHoldersFollow(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {

@@ -47,6 +47,19 @@ func TestLastGoodStateComesBack(t *testing.T) {
 	require.Equal(t, want, n.device("wg0"))
 }
 
+// TestLastGoodStateIsTheWholeDevice: also what somebody else changed before our write.
+func TestLastGoodStateIsTheWholeDevice(t *testing.T) {
+	n := newNode(t, withConf(t))
+	n.mustDo("POST", peersPath, peer(1))
+	other := enginetest.Peers(9)[3]
+	require.NoError(t, n.fake().Write(engine.Changes{Peers: []engine.PeerChange{{After: &other}}}))
+	n.mustDo("POST", peersPath, peer(20))
+	want := n.device("wg0")
+	require.Len(t, want.Peers, 3)
+	n.crash()
+	require.Equal(t, want, n.device("wg0"))
+}
+
 // bigConf is the file of an interface with n peers.
 func bigConf(t testing.TB, n int) string {
 	var b strings.Builder

@@ -17,9 +17,9 @@ type route struct {
 	key     string // the rest of the escaped path, for peers
 }
 
-// routes of the API: the segments after /v1, "{if}" for the interface, "{key}" for the rest.
+// routeSpec is one route of the API.
 type routeSpec struct {
-	segments string // separated by spaces
+	segments string // after /v1, separated by spaces; "{if}" is the interface, "{key}" the rest
 	old      bool   // also without /v1, as the example agent had it
 	open     func(*Server) bool
 	methods  map[string]handler
