@@ -111,18 +111,9 @@ func (s *Service) insertNode(ctx context.Context, n Node) (NodeView, error) {
 	return NodeView{Node: n, Status: s.health.of(n.ID)}, nil
 }
 
-// place names the interface that a node manages, so that no two nodes fight over one.
-func place(n Node) string {
-	sum := sha256.Sum256([]byte(n.AgentURL + "\n" + n.WGInterface))
-	return hex.EncodeToString(sum[:])
-}
-
 func claimNode(tx store.Tx, n Node) error {
 	if err := nodeNames.Claim(tx, nameKey(n.Name), n.ID); err != nil {
 		return taken(tx, err, "the name %q belongs to node %s", n.Name)
-	}
-	if err := nodePlaces.Claim(tx, place(n), n.ID); err != nil {
-		return taken(tx, err, "interface %s of that agent_url is managed as node %s already", n.WGInterface)
 	}
 	return nil
 }
@@ -147,7 +138,7 @@ func taken(tx store.Tx, err error, format string, what string) error {
 }
 
 func releaseNode(tx store.Tx, n Node) error {
-	return errors.Join(nodeNames.Release(tx, nameKey(n.Name), n.ID), nodePlaces.Release(tx, place(n), n.ID))
+	return nodeNames.Release(tx, nameKey(n.Name), n.ID)
 }
 
 // UpdateNode changes what the input names; the agent is not contacted.
@@ -168,7 +159,7 @@ func (s *Service) changeNode(ctx context.Context, id string, change func(*Node) 
 		if err := change(&n); err != nil {
 			return err
 		}
-		if old.Name != n.Name || place(old) != place(n) {
+		if old.Name != n.Name {
 			if err := releaseNode(tx, old); err != nil {
 				return err
 			}

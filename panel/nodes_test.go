@@ -146,7 +146,23 @@ func TestDeleteNode(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, all)
 	_, _, err = w.CreateNode(t.Context(), NodeInput{Name: new("n1"), AgentURL: &w.proxy.URL})
-	require.NoError(t, err, "its name and place are free again")
+	require.NoError(t, err, "its name is free again")
+}
+
+// What one node does not know may be the other's: neither may prune it.
+func TestTwoNodesOnOneInterfaceDoNotPruneEachOther(t *testing.T) {
+	w := newWorld(t)
+	twin, _, err := w.CreateNode(t.Context(), NodeInput{Name: new("twin"), AgentURL: &w.proxy.URL, Secret: new(testSecret)})
+	require.NoError(t, err)
+	w.create("laptop", nil)
+	have := w.peers()
+	_, err = w.Reconcile(t.Context(), twin.ID, ReconcileOptions{RemoveUnknown: true, AllowMassRemoval: true})
+	require.ErrorIs(t, err, ErrConflict)
+	require.ErrorContains(t, err, "manages the same interface")
+	require.Equal(t, have, w.peers())
+	r, err := w.Reconcile(t.Context(), twin.ID, ReconcileOptions{Missing: true, Mismatched: true})
+	require.NoError(t, err)
+	require.Len(t, r.Residual.Unknown, 1, "shown, and kept")
 }
 
 // An agent with the same secret is still another one.

@@ -58,6 +58,9 @@ func (r *reconciler) run(ctx context.Context, nodeID string) error {
 	if err != nil {
 		return err
 	}
+	if err := r.alone(ctx, st.node); err != nil {
+		return err
+	}
 	first, err := r.s.observe(ctx, st, false)
 	if err != nil {
 		return err
@@ -89,6 +92,24 @@ func (r *reconciler) run(ctx context.Context, nodeID string) error {
 		return nil
 	}
 	return r.do(ctx, st, first)
+}
+
+// alone refuses to prune an interface that two nodes of the panel manage: what one does not know
+// may be the other's.
+func (r *reconciler) alone(ctx context.Context, n Node) error {
+	if !r.o.RemoveUnknown {
+		return nil
+	}
+	all, err := r.s.allNodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range all {
+		if other.ID != n.ID && other.AgentURL == n.AgentURL && other.WGInterface == n.WGInterface {
+			return conflictf("node %s manages the same interface of the same agent: its peers are not removed as unknown; delete one of the two nodes", other.Name)
+		}
+	}
+	return nil
 }
 
 func (r *reconciler) fail(key, op, why string) {

@@ -17,11 +17,10 @@ var (
 	peerTable = store.NewTable[peerRecord]("peer") // in a node
 	keyTable  = store.NewTable[keyRecord]("key")   // id is the token's hash
 
-	nodeNames  = store.NewUnique("node-name")
-	nodePlaces = store.NewUnique("node-place") // hash of agent_url and interface
-	peerKeys   = store.NewUnique("peer-key")   // in a node
-	peerIPs    = store.NewUnique("peer-ip")    // in a node, canonical prefixes
-	keyIDs     = store.NewUnique("key-id")     // id → hash
+	nodeNames = store.NewUnique("node-name")
+	peerKeys  = store.NewUnique("peer-key") // in a node
+	peerIPs   = store.NewUnique("peer-ip")  // in a node, canonical prefixes
+	keyIDs    = store.NewUnique("key-id")   // id → hash
 )
 
 // nodeRecord is a Node at rest.
