@@ -62,7 +62,7 @@ func (p *process) newAgent() (*server.Server, error) {
 	}
 	p.kind = b.Kind()
 	s, err := server.New(server.Options{
-		Backend: b, Attach: attacher(p.Settings.Backend),
+		Backend: b, Attach: attacher(p.Settings.Backend, p.kind),
 		ConfDir: p.ConfDir, DataDir: p.file(agentFolder),
 		Secret: p.Agent.Secret, PreviousSecret: p.Agent.PreviousSecret,
 		MaxTimestampAge: p.Agent.MaxTimestampAge, RequireNonce: p.Agent.RequireNonce,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/kernel"
@@ -60,11 +61,38 @@ func chooseBackend(want, uapiDir string, log *slog.Logger) (engine.Backend, erro
 }
 
 // attacher finds interfaces that others brought up on this host; nil where none are looked for.
-func attacher(want string) engine.Backend {
-	if want == string(engine.KindNetstack) {
+func attacher(want string, chosen engine.Kind) engine.Backend {
+	switch {
+	case want == string(engine.KindNetstack):
 		return nil
+	case chosen == engine.KindNetstack:
+		return permitted{kernel.New()}
 	}
 	return kernel.New()
+}
+
+// permitted shows of a backend only the interfaces that this process may drive. Where auto came
+// down to netstack, those of others do not concern us: a name of theirs is free in our own stack.
+type permitted struct {
+	engine.Backend
+}
+
+// Attach calls an interface that we may not drive unknown.
+func (p permitted) Attach(ctx context.Context, name string) (engine.Device, error) {
+	d, err := p.Backend.Attach(ctx, name)
+	if errors.Is(err, engine.ErrNotPermitted) {
+		return nil, fmt.Errorf("%w: %s is not ours to drive", engine.ErrUnknownInterface, name)
+	}
+	return d, err
+}
+
+// Names leaves out what we may not drive.
+func (p permitted) Names(ctx context.Context) ([]string, error) {
+	names, err := p.Backend.Names(ctx)
+	return slices.DeleteFunc(names, func(name string) bool {
+		_, err := p.Backend.Attach(ctx, name)
+		return errors.Is(err, engine.ErrNotPermitted)
+	}), err
 }
 
 func reason(want string, failed error) string {

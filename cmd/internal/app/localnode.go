@@ -50,7 +50,7 @@ func (p *process) ensureLocalNode(ctx context.Context, service *panel.Service, u
 		name = "this-host"
 	}
 	node, err := service.EnsureLocalNode(ctx, panel.LocalNode{
-		Name: name, AgentURL: url, Secret: p.Agent.Secret, WGInterface: iface.Name, IPPools: poolsOf(iface),
+		Name: name, AgentURL: url, Secret: p.Agent.Secret, WGInterface: iface.Name, IPPools: poolsOf(iface), Endpoint: outbound(ctx),
 	})
 	if err != nil {
 		return localHost{}, fmt.Errorf("register this host as a node: %w", err)
@@ -128,6 +128,19 @@ func randomULA() netip.Prefix {
 	a := [16]byte{0: 0xfd, 15: 1}
 	rand.Read(a[1:8]) // never fails, see crypto/rand
 	return netip.PrefixFrom(netip.AddrFrom16(a), 64)
+}
+
+// outbound is the address that this host shows to the Internet, as far as it can know: behind NAT
+// it is another. Nothing is sent. "" where the host has no route.
+func outbound(ctx context.Context) string {
+	var d net.Dialer
+	for _, documentation := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} { // RFC 5737, RFC 3849
+		if c, err := d.DialContext(ctx, "udp", documentation); err == nil {
+			defer c.Close()
+			return c.LocalAddr().(*net.UDPAddr).IP.String() //nolint:forcetypeassert // of a UDP connection
+		}
+	}
+	return ""
 }
 
 // hostHasIPv6 reports whether interfaces of this host may have IPv6 addresses.

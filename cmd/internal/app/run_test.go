@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -25,6 +26,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/kernel"
 )
 
 // buffer is written by a running process and read by its test.
@@ -322,9 +326,34 @@ func TestChooseBackend(t *testing.T) {
 	b, err = chooseBackend(BackendAuto, "", newLogger(&log, slog.LevelInfo))
 	require.NoError(t, err, "netstack always works")
 	require.NotNil(t, b)
-	require.Nil(t, attacher("netstack"), "nothing outside the process is looked at")
-	require.NotNil(t, attacher(BackendAuto))
-	require.NotNil(t, attacher("tun"))
+	require.Nil(t, attacher("netstack", engine.KindNetstack), "nothing outside the process is looked at")
+	require.IsType(t, &kernel.Backend{}, attacher("tun", engine.KindTUN))
+	require.IsType(t, &kernel.Backend{}, attacher(BackendAuto, engine.KindTUN))
+	require.IsType(t, permitted{}, attacher(BackendAuto, engine.KindNetstack))
+}
+
+// foreign is a host with two interfaces of others; only the second may be driven by us.
+type foreign struct{ engine.Backend }
+
+func (foreign) Names(context.Context) ([]string, error) { return []string{"wg0", "wg1"}, nil }
+
+func (foreign) Attach(_ context.Context, name string) (engine.Device, error) {
+	if name == "wg0" {
+		return nil, fmt.Errorf("%w: root's", engine.ErrNotPermitted)
+	}
+	return nil, nil
+}
+
+// A user without privileges makes an own wg0 on netstack beside root's.
+func TestPermitted(t *testing.T) {
+	p := permitted{foreign{}}
+	names, err := p.Names(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"wg1"}, names)
+	_, err = p.Attach(t.Context(), "wg0")
+	require.ErrorIs(t, err, engine.ErrUnknownInterface)
+	_, err = p.Attach(t.Context(), "wg1")
+	require.NoError(t, err)
 }
 
 func TestKeptSecret(t *testing.T) {

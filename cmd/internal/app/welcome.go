@@ -21,6 +21,9 @@ func (p *process) welcome(host localHost, keyMade bool) {
 		node = host.node.Name
 		fmt.Fprintf(&b, "This host is the node %s: interface %s (%s), UDP port %d, %s\n", node, host.iface.Name, host.iface.Backend,
 			host.iface.ListenPort, strings.Join(host.iface.Addresses, ", "))
+		if e := host.node.Endpoint; e != "" {
+			fmt.Fprintf(&b, "Clients dial %s: name another host below where that is not how they reach this one\n", e)
+		}
 	}
 	b.WriteString("\nNext, in another terminal:\n")
 	if p.Panel.AdminKey == "" {
