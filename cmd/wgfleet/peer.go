@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -140,13 +141,26 @@ func addPeer(ctx context.Context, f *panelFlags, client *panelclient.Client, nod
 		for _, w := range p.Warnings {
 			f.con.hint("Note: %s", printable(w))
 		}
+		if node == autoNode {
+			node = p.NodeID
+		}
 		if p.HasPrivateKey {
-			f.con.hint("Next: wgfleet peer config %s %s --qr   (a phone; > %s.conf for wg-quick)", p.NodeID, p.ID, "client")
+			f.con.hint("Next: wgfleet peer config %s %s --qr   (for a phone; > client.conf for wg-quick)", node, handle(p))
 		} else {
-			f.con.hint("The client keeps its own private key; see what it needs: wgfleet peer show %s %s", p.NodeID, p.ID)
+			f.con.hint("The client keeps its own private key. See what it needs: wgfleet peer show %s %s", node, handle(p))
 		}
 		return nil
 	})
+}
+
+var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+// handle is what to type for a peer: its name where a shell takes it as it is.
+func handle(p panelclient.Peer) string {
+	if plainName.MatchString(p.Name) {
+		return p.Name
+	}
+	return p.ID
 }
 
 func peerSet(f *panelFlags) *cobra.Command {
