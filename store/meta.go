@@ -47,7 +47,7 @@ func (d *db) prepare(list []Migration) error {
 	}
 	var at schema
 	err := d.View(ctx, func(t Tx) (err error) {
-		at, err = readSchema(t.(*tx))
+		at, err = readSchema(t.(*tx)) //nolint:forcetypeassert // this store hands out no other
 		return err
 	})
 	if err != nil {

@@ -105,8 +105,10 @@ func TestMasterKeyNeverPrints(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("key", "key", k, "holder", holder)
 	fmt.Fprint(&out, Options{MasterKey: k}, k.String())
 	b := k.bytes()
-	for _, form := range []string{k.Reveal(), k.Reveal()[:12], fmt.Sprintf("%x", b[:4]), fmt.Sprintf("%X", b[:4]),
-		fmt.Sprintf("%d %d %d", b[0], b[1], b[2]), fmt.Sprintf("%q", b[:4])} {
+	for _, form := range []string{
+		k.Reveal(), k.Reveal()[:12], fmt.Sprintf("%x", b[:4]), fmt.Sprintf("%X", b[:4]),
+		fmt.Sprintf("%d %d %d", b[0], b[1], b[2]), fmt.Sprintf("%q", b[:4]),
+	} {
 		require.NotContains(t, out.String(), form)
 	}
 	require.Contains(t, string(text), "(secret)")

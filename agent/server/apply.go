@@ -232,7 +232,7 @@ func (s *Server) applyOrder(ctx context.Context, q *request, sl *slot, d engine.
 	if err != nil {
 		return agent.Applied{}, err
 	}
-	after := m
+	var after *model
 	if r.dryRun {
 		err = sl.holders.judge(m.state, c)
 		after = m.patched(c)

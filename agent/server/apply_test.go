@@ -126,10 +126,18 @@ func TestNothingIsRemovedUnasked(t *testing.T) {
 func TestApplyRefusesNonsense(t *testing.T) {
 	n := newNode(t, withConf(t))
 	for _, body := range []map[string]any{
-		{}, {"peers": []any{}, "changes": []any{}}, {"peers": "x"}, {"peers": []any{5}}, {"peers": []any{map[string]any{}}},
-		{"peers": peersOf(1, 1)}, {"changes": []any{peer(1)}}, {"changes": []any{with(peer(1), "op", "add")}},
-		{"peers": []any{with(peer(1), "endpoint", "host:5")}}, {"peers": peersOf(1), "dry_run": "yes"},
-		{"peers": []any{with(peer(1), "persistent_keepalive", 65536)}}, {"changes": []any{with(with(peer(1), "op", "put"), "take_from", "x")}},
+		{},
+		{"peers": []any{}, "changes": []any{}},
+		{"peers": "x"},
+		{"peers": []any{5}},
+		{"peers": []any{map[string]any{}}},
+		{"peers": peersOf(1, 1)},
+		{"changes": []any{peer(1)}},
+		{"changes": []any{with(peer(1), "op", "add")}},
+		{"peers": []any{with(peer(1), "endpoint", "host:5")}},
+		{"peers": peersOf(1), "dry_run": "yes"},
+		{"peers": []any{with(peer(1), "persistent_keepalive", 65536)}},
+		{"changes": []any{with(with(peer(1), "op", "put"), "take_from", "x")}},
 	} {
 		_, r := n.apply(body)
 		require.Equal(t, 422, r.status, "%v: %s", body, r.body)

@@ -93,9 +93,20 @@ func TestFailedConfigChangesNothing(t *testing.T) {
 	require.Equal(t, before.Interface.Addresses, n.device("wg0").Interface.Addresses)
 	require.Equal(t, conf, n.conf("wg0"))
 	for _, body := range []map[string]any{
-		{"private_key": "abc"}, {"private_key": ""}, {"private_key": agent.Hidden}, {"address": "x"}, {"mtu": 100}, {"mtu": 70000},
-		{"listen_port": 70000}, {"listen_port": -1}, {"address": "10.8.0.1/24\nPostUp = x"}, {"table": "auto\n[Peer]"},
-		{"post_up": "a\nb"}, {"dns": "1.1.1.1 # x"}, {"dns": "(hidden)"}, {"address": "fd00::1/64", "mtu": 1000},
+		{"private_key": "abc"},
+		{"private_key": ""},
+		{"private_key": agent.Hidden},
+		{"address": "x"},
+		{"mtu": 100},
+		{"mtu": 70000},
+		{"listen_port": 70000},
+		{"listen_port": -1},
+		{"address": "10.8.0.1/24\nPostUp = x"},
+		{"table": "auto\n[Peer]"},
+		{"post_up": "a\nb"},
+		{"dns": "1.1.1.1 # x"},
+		{"dns": "(hidden)"},
+		{"address": "fd00::1/64", "mtu": 1000},
 	} {
 		require.Equal(t, 422, n.do("PUT", configPath, body).status, "%v", body)
 	}

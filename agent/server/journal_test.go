@@ -142,7 +142,7 @@ func TestJournalWriteFails(t *testing.T) {
 // reads as the model of the device.
 func TestJournalIsTheDevice(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "j")
+		dir, err := os.MkdirTemp(t.TempDir(), "j") //nolint:usetesting // one for each round of the property
 		require.NoError(t, err)
 		j, err := openJournal(filepath.Join(dir, "wg0"))
 		require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -59,14 +60,7 @@ func (s *Server) wanted(ctx context.Context, sl *slot) (setup, error) {
 // never reports whether the interface never had a file.
 func (s *lastState) never() bool { return len(s.files) == 0 || s.files[len(s.files)-1] == "" }
 
-func (s *lastState) knows(hash string) bool {
-	for _, f := range s.files {
-		if f == hash {
-			return true
-		}
-	}
-	return false
-}
+func (s *lastState) knows(hash string) bool { return slices.Contains(s.files, hash) }
 
 // resolvePeers looks up the endpoints of a file that are host names. One that can't be found leaves
 // its peer without an endpoint: the interface comes up all the same.

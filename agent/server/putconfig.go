@@ -26,8 +26,12 @@ func decodeConfig(q *request) (*object, []setting, error) {
 	}
 	var out []setting
 	for _, f := range []struct{ field, key string }{
-		{"private_key", "PrivateKey"}, {"address", "Address"}, {"dns", "DNS"}, {"table", "Table"},
-		{"post_up", "PostUp"}, {"pre_down", "PreDown"},
+		{"private_key", "PrivateKey"},
+		{"address", "Address"},
+		{"dns", "DNS"},
+		{"table", "Table"},
+		{"post_up", "PostUp"},
+		{"pre_down", "PreDown"},
 	} {
 		if text := o.text(f.field, true); text != nil {
 			out = append(out, setting{f.field, f.key, []string{*text}})

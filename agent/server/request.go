@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -97,9 +98,7 @@ func (s *Server) tie(parent context.Context) (context.Context, context.CancelFun
 // send writes the answer, and signs it where the request was v2.
 func (s *Server) send(w http.ResponseWriter, q *request, a *answer) {
 	h := w.Header()
-	for k, v := range a.header {
-		h[k] = v
-	}
+	maps.Copy(h, a.header)
 	h.Set("Date", s.o.Now().UTC().Format(http.TimeFormat))
 	if a.status == http.StatusMethodNotAllowed {
 		h.Set("Allow", q.route.allow)

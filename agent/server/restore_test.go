@@ -225,7 +225,7 @@ func TestLongPoll(t *testing.T) {
 	require.Equal(t, 200, (<-out).status)
 	require.Equal(t, 304, n.do("GET", dumpPath, nil, header("If-None-Match", `"x", `+n.tag()), header("Prefer", "wait=1")).status)
 	require.Equal(t, 200, n.do("GET", dumpPath, nil, header("If-None-Match", tag), header("Prefer", "wait=60")).status, "it is another already")
-	out, waiting = poll("wait=60")
+	out, _ = poll("wait=60")
 	<-out
 	tag = n.tag()
 	out, waiting = poll("wait=60")
@@ -267,10 +267,16 @@ func TestNoSecretLeaves(t *testing.T) {
 	})
 	n.mustDo("POST", peersPath, with(peer(1), "preshared_key", psk))
 	for _, body := range []any{
-		with(peer(1), "preshared_key", psk+"x"), with(peer(1), "preshared_key", []string{psk}), map[string]any{"preshared_key": psk},
-		map[string]any{"private_key": private, "public_key": 5}, `"` + psk + `"`, `{"preshared_key":"` + psk, "PresharedKey=" + psk,
-		confBody("[Interface]\nPrivateKey = " + private + " x\n"), confBody("PrivateKey = " + private), map[string]any{"config": []string{private}}, map[string]any{"config": private},
-		map[string]any{"private_key": private + "x"}, map[string]any{"private_key": other, "address": "nonsense"}, map[string]any{"post_up": "fail " + private},
+		with(peer(1), "preshared_key", psk+"x"), with(peer(1), "preshared_key", []string{psk}),
+		map[string]any{"preshared_key": psk},
+		map[string]any{"private_key": private, "public_key": 5},
+		`"` + psk + `"`, `{"preshared_key":"` + psk, "PresharedKey=" + psk,
+		confBody("[Interface]\nPrivateKey = " + private + " x\n"), confBody("PrivateKey = " + private),
+		map[string]any{"config": []string{private}},
+		map[string]any{"config": private},
+		map[string]any{"private_key": private + "x"},
+		map[string]any{"private_key": other, "address": "nonsense"},
+		map[string]any{"post_up": "fail " + private},
 		map[string]any{"peers": []any{with(peer(2), "preshared_key", 5), with(peer(1), "preshared_key", "x"+psk)}},
 		map[string]any{"changes": []any{with(with(peer(2), "op", psk), "preshared_key", psk)}},
 	} {

@@ -43,8 +43,8 @@ func New() *File {
 // Parse reads the file of a host. Unknown keys, sections and lines without meaning are kept; only
 // a NUL byte is refused, since wg(8) and wg-quick(8) read different things where one stands.
 func Parse(data []byte) (*File, error) {
-	if i := bytes.IndexByte(data, 0); i >= 0 {
-		return nil, &ParseError{Line: 1 + bytes.Count(data[:i], []byte("\n")), Want: "text without NUL bytes"}
+	if before, _, found := bytes.Cut(data, []byte{0}); found {
+		return nil, &ParseError{Line: 1 + bytes.Count(before, []byte("\n")), Want: "text without NUL bytes"}
 	}
 	f := New()
 	text, found := strings.CutPrefix(string(data), bom)
