@@ -46,6 +46,7 @@ type demo struct {
 	fleet *fleet.Fleet
 
 	clients []*fleet.Client
+	plans   []step
 	stream  *fleet.Session // one client's connection that must outlive everything
 	chapter int
 }
@@ -142,38 +143,38 @@ func (d *demo) show() error {
 	return nil
 }
 
-// plan is what `wgfleet reconcile --all --prune --plan` prints.
+// plan is what `wgfleet reconcile --all --prune --interface --plan` prints.
 func (d *demo) plan() error {
-	d.title("What it would do: wgfleet reconcile --all --prune --plan")
-	return d.each(true, d.con.printPlan)
-}
-
-func (d *demo) reconcile() error {
-	d.title("It does that, and nothing else: wgfleet reconcile --all --prune")
-	if err := d.each(false, d.con.printResult); err != nil {
-		return err
-	}
-	return d.syncInterface()
-}
-
-// each runs the reconcile command's own code on all nodes.
-func (d *demo) each(dryRun bool, show func(step)) error {
-	r := reconciliation{client: d.fleet.Panel, request: panelclient.ReconcileRequest{Missing: true, Mismatched: true, RemoveUnknown: true}}
+	d.title("What it would do: wgfleet reconcile --all --prune --interface --plan")
 	all, err := nodes(d.ctx, d.fleet.Panel)
 	if err != nil {
 		return err
 	}
-	steps, err := r.each(d.ctx, all, dryRun)
-	if err != nil {
+	if d.plans, err = d.reconciliation().plans(d.ctx, all); err != nil {
 		return err
 	}
-	for _, s := range steps {
-		show(s)
-		if !dryRun && s.failure() != nil {
-			return s.failure()
-		}
+	for _, p := range d.plans {
+		d.con.printPlan(p)
 	}
 	return nil
+}
+
+func (d *demo) reconcile() error {
+	d.title("It does that, and nothing else: wgfleet reconcile --all --prune --interface")
+	results, err := d.reconciliation().do(d.ctx, d.plans)
+	for _, s := range results {
+		d.con.printResult(s)
+		err = errors.Join(err, s.failure())
+	}
+	return err
+}
+
+// reconciliation is the reconcile command's own.
+func (d *demo) reconciliation() *reconciliation {
+	return &reconciliation{
+		client: d.fleet.Panel, iface: true,
+		request: panelclient.ReconcileRequest{Missing: true, Mismatched: true, RemoveUnknown: true},
+	}
 }
 
 // prove ends the demo: in sync, traffic flows, and who had nothing to do with it noticed nothing.

@@ -69,10 +69,3 @@ func (d *demo) movePort(n *fleet.Node) error {
 	d.say("%-8s listens on another port: its clients can't find it", n.Name)
 	return n.Change(d.ctx, engine.Changes{Interface: &engine.InterfaceChange{Before: o.Interface, After: after}})
 }
-
-// syncInterface puts the port back. The peers are there again by now.
-func (d *demo) syncInterface() error {
-	tokyo := d.fleet.Nodes[2]
-	d.say("and %s listens on port %d again: POST /api/nodes/…/interface/sync", tokyo.Name, tokyo.Endpoint.Port())
-	return d.fleet.Call(d.ctx, http.MethodPost, "/api/nodes/"+tokyo.ID+"/interface/sync", nil, nil)
-}

@@ -109,9 +109,15 @@ func lookAtAll(ctx context.Context, client *panelclient.Client, all []panelclien
 	}
 	l := looked{data: data}
 	for _, n := range all {
-		if r, ok := reports.Nodes[n.ID]; ok {
-			l.reports = append(l.reports, namedReport{Report: r, name: n.Name, disabled: !n.Enabled})
+		r, ok := reports.Nodes[n.ID]
+		if !ok {
+			r = panelclient.Report{NodeID: n.ID, Status: panelclient.Unknown, Error: "the panel gave no report"}
 		}
+		delete(reports.Nodes, n.ID)
+		l.reports = append(l.reports, namedReport{Report: r, name: n.Name, disabled: !n.Enabled})
+	}
+	for id, r := range reports.Nodes { // made since the list was read
+		l.reports = append(l.reports, namedReport{Report: r, name: id})
 	}
 	return l, nil
 }

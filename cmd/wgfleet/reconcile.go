@@ -19,14 +19,16 @@ type reconciliation struct {
 	f        *panelFlags
 	client   *panelclient.Client
 	request  panelclient.ReconcileRequest
+	iface    bool // write the interfaces' own settings too
 	planOnly bool
 	yes      bool
 }
 
 // step is one node of a reconciliation.
 type step struct {
-	node panelclient.Node
-	data json.RawMessage
+	node  panelclient.Node
+	data  json.RawMessage
+	iface bool // its own settings are written, or would be
 	panelclient.Reconciled
 }
 
@@ -38,7 +40,10 @@ func newReconcile(con *console) *cobra.Command {
 		Long: `Plan what puts the named nodes right, show it, ask, do it, and read it back.
 
 Peers that are as they should be are never touched. Peers that the panel does not know
-are left alone unless --prune removes them or --adopt takes them into the panel.`,
+are left alone unless --prune removes them or --adopt takes them into the panel. The
+interface's own settings (port, addresses, …) are shown, and written with --interface.
+
+What is done is the plan that was shown: where a node changed meanwhile, nothing is.`,
 		Example: `  wgfleet reconcile berlin --plan
   wgfleet reconcile berlin --prune
   wgfleet reconcile --all --yes`,
@@ -50,6 +55,7 @@ are left alone unless --prune removes them or --adopt takes them into the panel.
 	flags.BoolVar(&r.yes, "yes", false, "do not ask")
 	flags.BoolVar(&r.request.RemoveUnknown, "prune", false, "remove peers that the panel does not know")
 	flags.BoolVar(&r.request.AdoptUnknown, "adopt", false, "take peers that the panel does not know into the panel, untouched")
+	flags.BoolVar(&r.iface, "interface", false, "also write the interface's own settings where they differ")
 	flags.BoolVar(&r.request.Atomic, "atomic", false, "all of a node's changes or none")
 	flags.BoolVar(&r.request.AllowMassRemoval, "force", false, "with --prune: even more than half of a node's peers")
 	c.MarkFlagsMutuallyExclusive("prune", "adopt")
@@ -95,7 +101,7 @@ func choose(known []panelclient.Node, names []string) ([]panelclient.Node, error
 
 // run goes on past a node that fails and says so at the end.
 func (r *reconciliation) run(ctx context.Context, chosen []panelclient.Node) error {
-	plans, failed := r.each(ctx, chosen, true)
+	plans, failed := r.plans(ctx, chosen)
 	if ctx.Err() != nil {
 		return failed
 	}
@@ -116,11 +122,7 @@ func (r *reconciliation) run(ctx context.Context, chosen []panelclient.Node) err
 			return errors.Join(failed, err)
 		}
 	}
-	targets := make([]panelclient.Node, len(todo))
-	for i, p := range todo {
-		targets[i] = p.node
-	}
-	results, err := r.each(ctx, targets, false)
+	results, err := r.do(ctx, todo)
 	failed = errors.Join(failed, err, r.printJSON(results))
 	for _, s := range results {
 		if !r.f.json {
@@ -131,28 +133,78 @@ func (r *reconciliation) run(ctx context.Context, chosen []panelclient.Node) err
 	return failed
 }
 
-// each asks for the plan or the work on every node.
-func (r *reconciliation) each(ctx context.Context, chosen []panelclient.Node, dryRun bool) ([]step, error) {
+// plans asks for the plan of every node.
+func (r *reconciliation) plans(ctx context.Context, chosen []panelclient.Node) ([]step, error) {
 	request := r.request
-	request.DryRun = dryRun
-	var steps []step
+	request.DryRun = true
+	var plans []step
 	var failed error
 	for _, n := range chosen {
-		a, err := r.client.Do(ctx, http.MethodPost, "/api/drift/nodes/"+url.PathEscape(n.ID)+"/reconcile", nil, request)
-		var done panelclient.Reconciled
-		if err == nil {
-			done, err = decode[panelclient.Reconciled](a.Data)
-		}
+		p, err := r.ask(ctx, n, request)
 		if ctx.Err() != nil {
-			return steps, err
+			return plans, err
 		}
 		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("node %s: %w", printable(n.Name), err))
+			failed = errors.Join(failed, err)
 			continue
 		}
-		steps = append(steps, step{node: n, data: a.Data, Reconciled: done})
+		p.iface = r.iface && p.Residual != nil && len(p.Residual.Interface) > 0
+		plans = append(plans, p)
 	}
-	return steps, failed
+	return plans, failed
+}
+
+// do carries out the plans that were shown, and those alone.
+func (r *reconciliation) do(ctx context.Context, plans []step) ([]step, error) {
+	var results []step
+	var failed error
+	for _, p := range plans {
+		request := r.request
+		request.PlanID = p.Plan.ID
+		done, err := r.ask(ctx, p.node, request)
+		if err == nil && p.iface {
+			done.iface = true
+			done, err = r.syncInterface(ctx, done)
+		}
+		if ctx.Err() != nil {
+			return results, err
+		}
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		results = append(results, done)
+	}
+	return results, failed
+}
+
+// syncInterface writes the interface's own settings, after the peers, and looks again.
+func (r *reconciliation) syncInterface(ctx context.Context, done step) (step, error) {
+	_, err := r.client.Do(ctx, http.MethodPost, nodePath(done.node.ID)+"/interface/sync", nil, nil)
+	if err == nil {
+		var data json.RawMessage
+		if data, err = fetch(ctx, r.client, "/api/drift/nodes/"+url.PathEscape(done.node.ID)); err == nil {
+			var after panelclient.Report
+			after, err = decode[panelclient.Report](data)
+			done.Residual = &after
+		}
+	}
+	if err != nil {
+		return done, fmt.Errorf("node %s: its interface: %w", printable(done.node.Name), err)
+	}
+	return done, nil
+}
+
+func (r *reconciliation) ask(ctx context.Context, n panelclient.Node, request panelclient.ReconcileRequest) (step, error) {
+	a, err := r.client.Do(ctx, http.MethodPost, "/api/drift/nodes/"+url.PathEscape(n.ID)+"/reconcile", nil, request)
+	var done panelclient.Reconciled
+	if err == nil {
+		done, err = decode[panelclient.Reconciled](a.Data)
+	}
+	if err != nil {
+		return step{}, fmt.Errorf("node %s: %w", printable(n.Name), err)
+	}
+	return step{node: n, data: a.Data, Reconciled: done}, nil
 }
 
 // printJSON prints one node's data as it is, that of several by id.
@@ -170,14 +222,24 @@ func (r *reconciliation) printJSON(steps []step) error {
 	return r.f.con.json(map[string]any{"nodes": byID})
 }
 
-func (s step) count() int { return len(s.Added) + len(s.Updated) + len(s.Removed) + len(s.Adopted) }
+// count is how many things the plan does.
+func (s step) count() int {
+	n := len(s.Added) + len(s.Updated) + len(s.Removed) + len(s.Adopted)
+	if s.iface {
+		n++
+	}
+	return n
+}
 
 func (s step) failure() error {
-	if len(s.Errors) > 0 {
-		return fmt.Errorf("node %s: %d changes failed: see `wgfleet drift %s`", printable(s.node.Name), len(s.Errors), s.node.ID)
-	}
-	if !s.Verified {
-		return fmt.Errorf("node %s: the changes could not be read back: see `wgfleet drift %s`", printable(s.node.Name), s.node.ID)
+	name := printable(s.node.Name)
+	switch {
+	case len(s.Errors) > 0:
+		return fmt.Errorf("node %s: %d changes failed: see `wgfleet drift %s`", name, len(s.Errors), s.node.ID)
+	case !s.Verified:
+		return fmt.Errorf("node %s: the changes could not be read back: see `wgfleet drift %s`", name, s.node.ID)
+	case s.iface && s.Residual != nil && len(s.Residual.Interface) > 0:
+		return fmt.Errorf("node %s: its interface still differs: see `wgfleet drift %s`", name, s.node.ID)
 	}
 	return nil
 }
@@ -192,55 +254,22 @@ func question(todo []step) string {
 		if len(p.Adopted) > 0 {
 			part += fmt.Sprintf(", adopt %d", len(p.Adopted))
 		}
+		if n := len(p.takes()); n > 0 {
+			part += fmt.Sprintf(", TAKE %d addresses from unknown peers", n)
+		}
+		if p.iface {
+			part += ", write the interface's settings"
+		}
 		parts = append(parts, part)
 	}
 	return "Do this (" + strings.Join(parts, "; ") + ")?"
 }
 
-func (c *console) printPlan(p step) {
-	if p.count() == 0 {
-		c.printf("%s: nothing to do\n", c.paint(bold, printable(p.node.Name)))
-		return
+// takes are the addresses that unknown peers lose.
+func (s step) takes() []panelclient.Take {
+	var all []panelclient.Take
+	for _, p := range s.Plan.Steps {
+		all = append(all, p.Takes...)
 	}
-	c.printf("%s: add %d, update %d, remove %d, adopt %d\n", c.paint(bold, printable(p.node.Name)),
-		len(p.Added), len(p.Updated), len(p.Removed), len(p.Adopted))
-	names := p.names()
-	for _, part := range []struct {
-		sign, sgr string
-		keys      []string
-	}{{"+", green, p.Added}, {"~", yellow, p.Updated}, {"-", red, p.Removed}, {"=", bold, p.Adopted}} {
-		for _, k := range part.keys {
-			c.printf("  %s %s %s\n", c.paint(part.sgr, part.sign), k, printable(names[k]))
-		}
-	}
-}
-
-// names are those that the report beside the plan knows.
-func (s step) names() map[string]string {
-	names := map[string]string{}
-	if s.Residual == nil {
-		return names
-	}
-	for _, p := range s.Residual.Missing {
-		names[p.PublicKey] = p.Name
-	}
-	for _, p := range s.Residual.Mismatched {
-		names[p.PublicKey] = p.Name
-	}
-	return names
-}
-
-func (c *console) printResult(s step) {
-	verdict := c.paint(green, "verified")
-	if !s.Verified {
-		verdict = c.paint(red, "not verified")
-	}
-	c.printf("%s: added %d, updated %d, removed %d, adopted %d, %d errors, %s\n", c.paint(bold, printable(s.node.Name)),
-		len(s.Added), len(s.Updated), len(s.Removed), len(s.Adopted), len(s.Errors), verdict)
-	for _, e := range s.Errors {
-		c.printf("  %s %s %s: %s\n", c.paint(red, "!"), e.Action, e.Peer, printable(e.Error))
-	}
-	if s.Residual != nil && len(s.Residual.Unknown) > 0 {
-		c.hint("  %d peers that the panel does not know were left alone (--prune removes, --adopt takes them over)", len(s.Residual.Unknown))
-	}
+	return all
 }

@@ -96,6 +96,37 @@ type Reconciled struct {
 	Errors   []ReconcileError `json:"errors"`
 	Verified bool             `json:"verified"`
 	Residual *Report          `json:"residual"`
+	Plan     Plan             `json:"plan"`
+}
+
+// Plan is what a reconciliation does, or would do.
+type Plan struct {
+	ID       string    `json:"plan_id"` // of this very plan; "" from a panel that has none
+	Steps    []Step    `json:"steps"`
+	Blocked  []Blocked `json:"blocked"`
+	Warnings []string  `json:"warnings"`
+}
+
+// Step is one change of one peer.
+type Step struct {
+	Op        string     `json:"op"` // add, update, remove or adopt
+	PublicKey string     `json:"public_key"`
+	Name      string     `json:"name"`
+	Changes   []Mismatch `json:"changes"`
+	Takes     []Take     `json:"takes"`
+}
+
+// Take is an allowed IP that leaves a peer that the panel does not know.
+type Take struct {
+	Prefix string `json:"prefix"`
+	From   string `json:"from"` // public key
+}
+
+// Blocked is a peer that can't be put right.
+type Blocked struct {
+	Op        string `json:"op"`
+	PublicKey string `json:"public_key"`
+	Reason    string `json:"reason"`
 }
 
 // ReconcileError is one action that failed.
@@ -114,6 +145,8 @@ type ReconcileRequest struct {
 	Atomic           bool `json:"atomic,omitempty"`
 	DryRun           bool `json:"dry_run,omitempty"`
 	AllowMassRemoval bool `json:"allow_mass_removal,omitempty"`
+	// PlanID asks for that very plan: a conflict where another one is needed by now.
+	PlanID string `json:"plan_id,omitempty"`
 }
 
 // NodeTest is the outcome of a contact with an agent.
