@@ -17,7 +17,8 @@ func Compare(a, b netip.Prefix) int {
 }
 
 // Next returns the lowest free address of the pool. used must be in the order of Compare; prefixes
-// of other pools may be among them.
+// of other pools may be among them. One that holds the whole pool, such as 0.0.0.0/0 of an exit,
+// takes no address of it: a longer prefix in it goes to its own peer.
 func Next(pool netip.Prefix, used iter.Seq[netip.Prefix]) (netip.Addr, error) {
 	own, last := bounds(pool)
 	free := own.Next()
@@ -26,7 +27,7 @@ func Next(pool netip.Prefix, used iter.Seq[netip.Prefix]) (netip.Addr, error) {
 	}
 	for p := range used {
 		p = p.Masked()
-		if p.Addr().BitLen() != free.BitLen() {
+		if p.Addr().BitLen() != free.BitLen() || p.Bits() <= pool.Bits() && p.Contains(pool.Addr()) {
 			continue
 		}
 		if free.Less(p.Addr()) {

@@ -29,7 +29,11 @@ func TestNext(t *testing.T) {
 		"a gap":                             {"10.8.0.0/24", []string{"10.8.0.2/32", "10.8.0.4/32"}, "10.8.0.3"},
 		"the node's own among the used":     {"10.8.0.0/24", []string{"10.8.0.1/32", "10.8.0.2/32"}, "10.8.0.3"},
 		"a wider prefix is jumped":          {"10.0.0.0/8", []string{"10.0.0.0/9", "10.128.0.0/16"}, "10.129.0.0"},
-		"one that covers the pool":          {"10.8.0.0/24", []string{"10.0.0.0/8"}, ""},
+		"one that covers the pool":          {"10.8.0.0/24", []string{"10.0.0.0/8"}, "10.8.0.2"},
+		"a default route":                   {"10.8.0.0/24", []string{"0.0.0.0/0", "10.8.0.2/32"}, "10.8.0.3"},
+		"an IPv6 default route":             {"fd00::/64", []string{"::/0", "fd00::2/128"}, "fd00::3"},
+		"the pool itself":                   {"10.8.0.0/24", []string{"10.8.0.0/24", "10.8.0.2/32"}, "10.8.0.3"},
+		"halves of a pool":                  {"10.8.0.0/24", []string{"10.8.0.0/25", "10.8.0.128/25"}, ""},
 		"nested in a wider one":             {"10.8.0.0/24", []string{"10.8.0.0/25", "10.8.0.3/32"}, "10.8.0.128"},
 		"other pools and families":          {"10.8.0.0/24", []string{"10.7.0.0/16", "fd00::/8", "192.168.0.0/16"}, "10.8.0.2"},
 		"the broadcast address is not ours": {"10.8.0.0/30", []string{"10.8.0.2/32"}, ""},
@@ -78,7 +82,7 @@ func oracle(pool netip.Prefix, used []netip.Prefix) (netip.Addr, bool) {
 		}
 	}
 	for _, a := range usable[1:] {
-		if !slices.ContainsFunc(used, func(p netip.Prefix) bool { return p.Contains(a) }) {
+		if !slices.ContainsFunc(used, func(p netip.Prefix) bool { return p.Bits() > pool.Bits() && p.Contains(a) }) {
 			return a, true
 		}
 	}
