@@ -34,6 +34,9 @@ type Settings struct {
 	Panel     PanelSettings
 }
 
+// maxRateLimit is in requests a second; who wants more wants none.
+const maxRateLimit = 1e6
+
 // BackendAuto takes the best backend that works here.
 const BackendAuto = "auto"
 
@@ -225,8 +228,8 @@ func (p *problems) rateLimit() rate.Limit {
 		return rate.Inf
 	default:
 		n, err := strconv.ParseFloat(v, 64)
-		if err != nil || !(n > 0) || math.IsInf(n, 0) {
-			p.add(keyRateLimit, "%q is not a number of requests a second above 0: write off for none", v)
+		if err != nil || !(n > 0 && n <= maxRateLimit) {
+			p.add(keyRateLimit, "%q is not a number of requests a second from above 0 to %d: write off for none", v, int(maxRateLimit))
 		}
 		return rate.Limit(n)
 	}

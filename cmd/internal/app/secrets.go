@@ -49,7 +49,7 @@ func (p *problems) sharedSecret(key, fileKey string, needed bool) agent.Secret {
 	case len(p.errs) > before:
 	case !given && needed:
 		p.add(key, "no shared secret is set: %s", howToSecret)
-	case given && value == "" && key == keySecret:
+	case given && strings.TrimSpace(value) == "" && (key == keySecret || value != ""):
 		p.add(key, "the shared secret is empty: %s", howToSecret)
 	case value == publicSecret:
 		p.add(key, "%s is a secret that everyone knows: %s", publicSecret, howToSecret)
