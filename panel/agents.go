@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"sync"
 
@@ -122,12 +123,20 @@ func nodeError(id string, err error) error {
 	if !ok {
 		return &NodeError{NodeID: id, Code: string(client.Unreachable), Reason: err.Error()}
 	}
-	n := &NodeError{NodeID: id, Code: string(e.Kind), Reason: e.Reason}
+	n := &NodeError{NodeID: id, Code: string(e.Kind), Reason: e.Reason, untouched: unsent(e)}
 	if e.Kind == client.Refused && e.Agent != nil && e.Agent.Code != "" {
 		n.Code = string(e.Agent.Code)
 		if e.Agent.RolledBack != nil && !*e.Agent.RolledBack {
 			n.Reason = fmt.Sprintf("%s (the device could not be put back)", n.Reason)
+		} else {
+			n.untouched = true
 		}
 	}
 	return n
+}
+
+// unsent reports whether the agent can't have got the request.
+func unsent(e *client.Error) bool {
+	o, ok := errors.AsType[*net.OpError](e)
+	return ok && o.Op == "dial" || e.Kind == client.PlainSecret || e.Kind == client.BadSettings
 }

@@ -2,6 +2,7 @@ package panel
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -17,7 +18,7 @@ const errDisabled = "disabled"
 // reach returns the agent of a node that may be contacted.
 func (s *Service) reach(n Node) (Agent, error) {
 	if !n.Enabled {
-		return nil, &NodeError{NodeID: n.ID, Code: errDisabled, Reason: errDisabled}
+		return nil, &NodeError{NodeID: n.ID, Code: errDisabled, Reason: errDisabled, untouched: true}
 	}
 	return s.agents.of(n)
 }
@@ -126,7 +127,11 @@ func (s *Service) push(ctx context.Context, n Node, changes []agent.Change) erro
 	}
 	done, err := a.Apply(ctx, n.WGInterface, agent.Apply{Changes: &changes, AllowMassRemoval: true}, client.Write{})
 	if err != nil {
-		return nodeError(n.ID, err)
+		err := nodeError(n.ID, err)
+		if e, ok := errors.AsType[*NodeError](err); ok && a.Original() {
+			e.untouched = false // it takes the changes one by one: the first may be done
+		}
+		return err
 	}
 	if len(done.Failed) > 0 {
 		return &NodeError{NodeID: n.ID, Code: string(client.Refused), Reason: done.Failed[0].Error}

@@ -65,6 +65,9 @@ type NodeError struct {
 	NodeID string
 	Code   string // unreachable, refused, unauthorized, clock, not_authentic, original_agent, …
 	Reason string
+
+	// untouched: it is certain that the node is as it was. Of a lost answer it is not.
+	untouched bool
 }
 
 // Error names the node.

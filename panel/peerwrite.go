@@ -12,7 +12,7 @@ import (
 	"github.com/wgfleet/wgfleet/engine"
 )
 
-// compensateTimeout bounds the way back, which runs even where the caller has given up.
+// compensateTimeout bounds the way back.
 const compensateTimeout = 30 * time.Second
 
 // CreatePeer adds a peer to a node, or to the best one for NodeAuto, and pushes it to the node.
@@ -136,23 +136,20 @@ func (s *Service) writePeer(ctx context.Context, st *nodeState, before, after *P
 			return PeerView{}, err
 		}
 	}
+	// From here on a caller who hangs up must not leave panel and node at odds: each step has a
+	// time limit of its own.
+	ctx = context.WithoutCancel(ctx)
 	n, err := s.storePeer(ctx, st.node.ID, before, after, before == nil)
 	if err != nil {
 		return PeerView{}, err
 	}
 	next := s.follow(st, n, before, after)
-	if changes := pushOf(n, before, after); len(changes) > 0 {
-		err := s.push(ctx, n, changes)
-		if e, ok := errors.AsType[*NodeError](err); ok && e.Code == string(client.PlainSecret) {
-			if open, ok := withoutKeys(changes, before, after); ok {
-				err = s.push(ctx, n, open)
-			}
-		}
-		if err != nil {
-			if !allowOffline {
-				return PeerView{}, s.compensate(ctx, next, before, after, err)
-			}
-			s.o.Logger.InfoContext(ctx, "the change of a peer waits for its node", "node", n.ID, "error", err.Error())
+	err = s.pushPeer(ctx, n, before, after)
+	if err != nil && allowOffline {
+		s.o.Logger.InfoContext(ctx, "the change of a peer waits for its node", "node", n.ID, "error", err.Error())
+	} else if err != nil {
+		if err := s.settle(ctx, n, before, after, err); err != nil {
+			return PeerView{}, s.compensate(ctx, next, before, after, err)
 		}
 	}
 	if after == nil {
@@ -162,6 +159,22 @@ func (s *Service) writePeer(ctx context.Context, st *nodeState, before, after *P
 		next = st // with what the contact has taught
 	}
 	return next.view(*after), nil
+}
+
+// pushPeer tells the node of one peer's change; without preshared keys where those may not travel
+// and stay as they were.
+func (s *Service) pushPeer(ctx context.Context, n Node, before, after *Peer) error {
+	changes := pushOf(n, before, after)
+	if len(changes) == 0 {
+		return nil
+	}
+	err := s.push(ctx, n, changes)
+	if e, ok := errors.AsType[*NodeError](err); ok && e.Code == string(client.PlainSecret) {
+		if open, ok := withoutKeys(changes, before, after); ok {
+			return s.push(ctx, n, open)
+		}
+	}
+	return err
 }
 
 // follow brings the known state to the next revision without reading all peers again, unless
@@ -225,7 +238,7 @@ func withoutKeys(changes []agent.Change, before, after *Peer) ([]agent.Change, b
 
 // compensate puts the record back after a push that failed, and returns why it did.
 func (s *Service) compensate(ctx context.Context, st *nodeState, before, after *Peer, cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), compensateTimeout)
+	ctx, cancel := context.WithTimeout(ctx, compensateTimeout)
 	defer cancel()
 	n, err := s.storePeer(ctx, st.node.ID, after, before, false)
 	if err != nil {
@@ -255,18 +268,12 @@ func (s *Service) prefixesOnNode(ctx context.Context, nodeID string) ([]netip.Pr
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.reach(st.node)
+	_, on, err := s.peersOn(ctx, st.node)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.o.NodeTimeout)
-	defer cancel()
-	dump, err := a.Dump(ctx, st.node.WGInterface, client.Query{})
-	if err != nil {
-		return nil, nodeError(nodeID, err)
-	}
 	var held []netip.Prefix
-	for _, p := range dump.Peers {
+	for _, p := range on {
 		held = append(held, p.AllowedIPs...)
 	}
 	return held, nil
