@@ -16,6 +16,9 @@ var (
 	ErrNoPrivateKey = errors.New("the panel does not have this peer's private key") // 409 no_private_key
 )
 
+// errFull: the node can take no other peer.
+var errFull error = &refusal{kind: ErrConflict, reason: "the node is full"}
+
 // refusal is one of the errors above with a sentence of its own.
 type refusal struct {
 	kind   error

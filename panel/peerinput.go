@@ -119,7 +119,7 @@ func (st *nodeState) allocate(besides []netip.Prefix) ([]netip.Prefix, error) {
 	for _, pool := range st.node.IPPools {
 		a, err := ipam.Next(pool, slices.Values(used))
 		if err != nil {
-			return nil, conflictf("%v", err)
+			return nil, &refusal{kind: errFull, reason: err.Error()}
 		}
 		out = append(out, netip.PrefixFrom(a, a.BitLen()))
 	}

@@ -3,6 +3,7 @@ package panel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -164,7 +165,7 @@ func (s *Service) storePeer(ctx context.Context, nodeID string, before, after *P
 		if after != nil {
 			r.PeerCount++
 			if limited && r.MaxPeers > 0 && r.PeerCount > r.MaxPeers {
-				return conflictf("node %s has %d peers, as many as max_peers allows", r.Name, r.MaxPeers)
+				return &refusal{kind: errFull, reason: fmt.Sprintf("node %s has %d peers, as many as max_peers allows", r.Name, r.MaxPeers)}
 			}
 			if err := insertPeer(tx, *after); err != nil {
 				return err

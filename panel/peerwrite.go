@@ -18,12 +18,12 @@ const compensateTimeout = 30 * time.Second
 // CreatePeer adds a peer to a node, or to the best one for NodeAuto, and pushes it to the node.
 func (s *Service) CreatePeer(ctx context.Context, nodeID string, in PeerInput) (PeerView, error) {
 	if nodeID == NodeAuto {
-		chosen, err := s.choose(ctx)
-		if err != nil {
-			return PeerView{}, err
-		}
-		nodeID = chosen
+		return s.createAnywhere(ctx, in)
 	}
+	return s.createOn(ctx, nodeID, in)
+}
+
+func (s *Service) createOn(ctx context.Context, nodeID string, in PeerInput) (PeerView, error) {
 	release, err := s.hold(ctx, nodeID)
 	if err != nil {
 		return PeerView{}, err
