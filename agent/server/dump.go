@@ -97,7 +97,7 @@ func endpointOf(p engine.Peer, st engine.Stats) string {
 
 const (
 	maxWait   = 60 * time.Second
-	pollEvery = time.Second // of devices whose changes we do not hear of
+	pollEvery = time.Second // for changes that others make; an owned device costs a look at its revision
 )
 
 // watch is what a waiting request saw last.
@@ -108,7 +108,7 @@ type watch struct {
 // waitWhileSame reports whether the peers' digest is one of the tags; it holds the answer, as
 // Prefer: wait=N asks, until either digest changes.
 func (s *Server) waitWhileSame(ctx context.Context, q *request, tags []string, seen *watch) (bool, error) {
-	first, err := s.look(ctx, q, seen)
+	sl, err := s.look(ctx, q, seen)
 	if err != nil || !matches(tags, seen.digest) {
 		return false, err
 	}
@@ -123,7 +123,7 @@ func (s *Server) waitWhileSame(ctx context.Context, q *request, tags []string, s
 	defer deadline.Stop()
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
-	for sl, owned := first.slot, first.owned; ; {
+	for {
 		changed := sl.changed()
 		// What changed before we listened is seen now.
 		if _, err := s.look(ctx, q, seen); err != nil || !matches(tags, seen.digest) {
@@ -132,13 +132,9 @@ func (s *Server) waitWhileSame(ctx context.Context, q *request, tags []string, s
 		if seen.iface != began {
 			return true, nil
 		}
-		tick := poll.C
-		if owned {
-			tick = nil
-		}
 		select {
 		case <-changed:
-		case <-tick:
+		case <-poll.C:
 		case <-deadline.C:
 			return true, nil
 		case <-ctx.Done():
@@ -147,25 +143,19 @@ func (s *Server) waitWhileSame(ctx context.Context, q *request, tags []string, s
 	}
 }
 
-type looked struct {
-	slot  *slot
-	owned bool
-}
-
 // look finds the digests of an interface; where nothing changed, without reading the device.
-func (s *Server) look(ctx context.Context, q *request, seen *watch) (looked, error) {
+func (s *Server) look(ctx context.Context, q *request, seen *watch) (*slot, error) {
 	sl, d, err := s.forRead(ctx, q.route.iface)
 	if err != nil {
-		return looked{}, err
+		return nil, err
 	}
 	_, known := sl.current()
 	m, err := sl.modelOf(ctx, d, known)
 	if err != nil {
-		return looked{}, err
+		return nil, err
 	}
 	seen.digest, seen.iface = m.digest(q.mac), m.interfaceDigest
-	_, owned := d.(engine.Owned)
-	return looked{slot: sl, owned: owned}, nil
+	return sl, nil
 }
 
 // preferWait reads wait=N of RFC 7240, in seconds.
