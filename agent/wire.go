@@ -133,8 +133,8 @@ type AddedPeer struct {
 	AllowedIPs []string `json:"allowed_ips"`
 }
 
-// PeerBody is the body of POST and PUT peers, and a peer of Apply. nil leaves a field as it is;
-// 0, "" and [] clear.
+// PeerBody is the body of POST and PUT peers, and a peer of Apply. nil leaves a field as it is, but
+// in Apply.Peers, where it means none; 0, "" and [] clear.
 type PeerBody struct {
 	PublicKey           string    `json:"public_key"`
 	AllowedIPs          *[]string `json:"allowed_ips,omitempty"`

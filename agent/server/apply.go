@@ -70,11 +70,17 @@ func decodeStep(o *object, whole bool) step {
 	if !st.remove {
 		st.wish, _ = decodeWish(o, true)
 	}
+	if whole {
+		st.wish.complete()
+	}
 	st.wish.key = key
 	if from := o.text("take_from", true); from != nil && *from != "" {
 		k, err := engine.ParseKey(*from)
 		if err != nil {
 			o.problem("value_error", o.at("take_from"), err.Error(), nil)
+		}
+		if k == key {
+			o.problem("value_error", o.at("take_from"), "a peer takes nothing from itself", nil)
 		}
 		st.takeFrom = &k
 	}
@@ -104,9 +110,9 @@ func (r order) checkTwice() error {
 // not in it. It also returns the keys that stay untouched although they were named.
 func (r order) plan(m *model, h *holders) (engine.Changes, []wgtypes.Key, error) {
 	p := planner{model: m, holders: h, changes: make(map[wgtypes.Key]engine.PeerChange)}
-	named := make(map[wgtypes.Key]bool, len(r.steps))
+	named := make(map[wgtypes.Key]*wish, len(r.steps))
 	for _, st := range r.steps {
-		named[st.wish.key] = true
+		named[st.wish.key] = &st.wish
 		before, there := engine.Lookup(m.state.Peers, st.wish.key)
 		switch {
 		case st.remove && there:
@@ -118,16 +124,20 @@ func (r order) plan(m *model, h *holders) (engine.Changes, []wgtypes.Key, error)
 		}
 	}
 	for _, st := range r.steps {
-		if st.takeFrom != nil && !st.remove {
-			p.take(*st.takeFrom, st.wish.ips)
+		if st.takeFrom == nil || st.remove {
+			continue
 		}
+		if err := named[*st.takeFrom].keeps(st.wish); err != nil {
+			return engine.Changes{}, nil, err
+		}
+		p.take(*st.takeFrom, st.wish.ips)
 	}
 	var unchanged []wgtypes.Key
 	for _, peer := range m.state.Peers {
 		_, changed := p.changes[peer.PublicKey]
 		switch {
 		case changed:
-		case r.whole && r.removeUnknown && !named[peer.PublicKey]:
+		case r.whole && r.removeUnknown && named[peer.PublicKey] == nil:
 			p.changes[peer.PublicKey] = engine.PeerChange{Before: &peer}
 		default:
 			unchanged = append(unchanged, peer.PublicKey)

@@ -91,6 +91,55 @@ func TestDryRun(t *testing.T) {
 	require.Equal(t, would, did)
 }
 
+// TestWhatIsLeftOut: in the whole desired state it means none, in a change it stays.
+func TestWhatIsLeftOut(t *testing.T) {
+	n := newNode(t, withConf(t))
+	whole := with(with(peer(1), "persistent_keepalive", 9), "preshared_key", secretText(enginetest.PresharedKey(t)))
+	n.apply(map[string]any{"peers": []any{whole}})
+	before := n.device("wg0")
+	bare := map[string]any{"public_key": key(1)}
+	a, r := n.apply(map[string]any{"changes": []any{with(bare, "op", "put")}})
+	require.Equal(t, 200, r.status, "%s", r.body)
+	require.Equal(t, []string{key(1)}, a.Unchanged)
+	require.Equal(t, before, n.device("wg0"))
+	for _, left := range []map[string]any{bare, {"public_key": key(1), "allowed_ips": nil, "preshared_key": nil, "persistent_keepalive": nil}} {
+		n.apply(map[string]any{"peers": []any{whole}})
+		_, r = n.apply(map[string]any{"peers": []any{left}})
+		require.Equal(t, 200, r.status, "%s", r.body)
+		p := n.device("wg0").Peers[0]
+		require.Empty(t, p.AllowedIPs)
+		require.True(t, p.PresharedKey.IsZero())
+		require.Zero(t, p.PersistentKeepalive)
+	}
+}
+
+// TestNobodyLosesWhatItAsksFor: a prefix is not taken from a peer that the same body gives it to.
+func TestNobodyLosesWhatItAsksFor(t *testing.T) {
+	n := newNode(t, withConf(t))
+	n.apply(map[string]any{"peers": peersOf(1)})
+	before := n.device("wg0")
+	thief := with(with(map[string]any{"public_key": key(2), "allowed_ips": peer(1)["allowed_ips"]}, "op", "put"), "take_from", key(1))
+	giver := with(with(peer(1), "op", "put"), "persistent_keepalive", 9)
+	for _, changes := range [][]any{{giver, thief}, {thief, giver}} {
+		_, r := n.apply(map[string]any{"changes": changes})
+		require.Equal(t, 409, r.status, "%s", r.body)
+		var e agent.Error
+		r.decode(t, &e)
+		require.Equal(t, agent.CodeAllowedIPTaken, e.Code)
+		require.Equal(t, key(1), e.Holder)
+		require.Equal(t, before, n.device("wg0"))
+	}
+	delete(giver, "allowed_ips")
+	_, r := n.apply(map[string]any{"changes": []any{thief, giver}})
+	require.Equal(t, 200, r.status, "%s", r.body)
+	s := n.device("wg0")
+	first, _ := engine.Lookup(s.Peers, enginetest.PeerKey(1))
+	second, _ := engine.Lookup(s.Peers, enginetest.PeerKey(2))
+	require.Empty(t, first.AllowedIPs)
+	require.Equal(t, 9, first.PersistentKeepalive)
+	require.Equal(t, before.Peers[0].AllowedIPs, second.AllowedIPs)
+}
+
 // TestNothingIsRemovedUnasked: unknown peers stay unless asked for; emptying and taking more than
 // half need a word of their own.
 func TestNothingIsRemovedUnasked(t *testing.T) {
@@ -138,6 +187,7 @@ func TestApplyRefusesNonsense(t *testing.T) {
 		{"peers": peersOf(1), "dry_run": "yes"},
 		{"peers": []any{with(peer(1), "persistent_keepalive", 65536)}},
 		{"changes": []any{with(with(peer(1), "op", "put"), "take_from", "x")}},
+		{"changes": []any{with(with(peer(1), "op", "put"), "take_from", key(1))}},
 	} {
 		_, r := n.apply(body)
 		require.Equal(t, 422, r.status, "%v: %s", body, r.body)

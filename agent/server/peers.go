@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -117,6 +118,30 @@ func (w wish) on(before engine.Peer, there bool) *engine.PeerChange {
 	}
 	change.After = &after
 	return &change
+}
+
+// complete makes the wish a whole peer, as in a [Peer] section: what is left out is none, 0 or empty.
+func (w *wish) complete() {
+	w.hasIPs = true
+	if w.psk == nil {
+		w.psk = new(engine.SecretKey)
+	}
+	if w.keepalive == nil {
+		w.keepalive = new(int)
+	}
+}
+
+// keeps refuses that taker takes what this wish asks for as well. A nil wish asks for nothing.
+func (w *wish) keeps(taker wish) error {
+	if w == nil {
+		return nil
+	}
+	for _, ip := range taker.ips {
+		if slices.Contains(w.ips, ip) {
+			return &engine.ConflictError{Prefix: ip, Holder: w.key, Wanted: taker.key}
+		}
+	}
+	return nil
 }
 
 // write holds the slot of an up interface, checks If-Match and hands device and model to do.
