@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/agent/client"
@@ -139,14 +140,8 @@ func (s *Service) saw(ctx context.Context, n Node, err error) {
 	if !n.Enabled || err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return
 	}
-	now := s.now()
-	s.health.change(n.ID, func(st *NodeStatus) {
-		if err == nil {
-			st.Health, st.Error, st.LastSeen = HealthOnline, "", now
-		} else {
-			st.Health, st.Error = HealthOffline, err.Error()
-		}
-	})
+	known, ok := errors.AsType[*NodeError](err)
+	s.contacted(n, !ok || known.Code != string(client.Unreachable), err, func(*NodeStatus, time.Time) {})
 }
 
 // Drift compares a node with its desired state, now. A node that can't be looked at is unknown,

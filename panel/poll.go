@@ -82,24 +82,33 @@ func (s *Service) poll(ctx context.Context, n Node) bool {
 	return err == nil
 }
 
-// note keeps the outcome of a contact.
+// note keeps the outcome of a test.
 func (s *Service) note(n Node, t NodeTest, err error) {
+	s.contacted(n, t.Reachable, err, func(st *NodeStatus, now time.Time) {
+		if err == nil {
+			st.Version = t.Version
+		}
+		st.set(clockCondition(t), now)
+	})
+}
+
+// contacted keeps the outcome of a contact of any kind; more keeps what only this kind tells.
+func (s *Service) contacted(n Node, answered bool, err error, more func(*NodeStatus, time.Time)) {
 	now := s.now()
 	s.health.change(n.ID, func(st *NodeStatus) {
 		was := st.Health
-		st.Health, st.Error = HealthOnline, ""
 		reachable := Condition{Type: ConditionReachable, Status: "True", Reason: "Answered"}
-		if err != nil {
+		if err == nil {
+			st.Health, st.Error, st.LastSeen = HealthOnline, "", now
+		} else {
 			st.Health, st.Error = HealthOffline, err.Error()
 			reachable = Condition{Type: ConditionReachable, Status: "False", Reason: "NoAnswer", Message: reasonOf(err)}
-			if t.Reachable {
+			if answered {
 				reachable.Reason = "NotAuthenticated"
 			}
-		} else {
-			st.LastSeen, st.Version = now, t.Version
 		}
 		st.set(reachable, now)
-		st.set(clockCondition(t), now)
+		more(st, now)
 		if was != "" && was != st.Health {
 			s.o.Logger.Info("a node's health changed", "node", n.ID, "name", n.Name, "health", st.Health, "error", st.Error)
 		}

@@ -3,6 +3,7 @@ package panel
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -63,6 +64,30 @@ func condition(t *testing.T, s NodeStatus, kind string) Condition {
 
 // later moves the clock of a bubble of synctest.
 func later(d time.Duration) { <-time.After(d) }
+
+// A drift look that fails changes the condition as a poll does: they never contradict each other.
+func TestADriftLookTellsTheCondition(t *testing.T) {
+	w := newWorld(t)
+	status := func() (health, reachable string) {
+		w.drift()
+		v, err := w.Node(t.Context(), w.id)
+		require.NoError(t, err)
+		for _, c := range v.Status.Conditions {
+			if c.Type == ConditionReachable {
+				reachable = c.Status + " " + c.Reason
+			}
+		}
+		return v.Status.Health, reachable
+	}
+	_, err := w.TestNode(t.Context(), w.id)
+	require.NoError(t, err)
+	w.cut.Store(new(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }))
+	health, reachable := status()
+	require.Equal(t, []string{HealthOffline, "False NoAnswer"}, []string{health, reachable})
+	w.honest()
+	health, reachable = status()
+	require.Equal(t, []string{HealthOnline, "True Answered"}, []string{health, reachable})
+}
 
 func TestHealthIsPolled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
