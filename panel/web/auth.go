@@ -28,18 +28,13 @@ func (s *Server) admit(r role) gin.HandlerFunc {
 
 func (s *Server) authorize(c *gin.Context, r role) error {
 	addr := bucketOf(c.ClientIP())
-	if wait := s.limits.failures.wait(addr); wait > 0 {
-		return tooMany(wait)
-	}
 	token := keyOf(c)
 	if token == "" {
-		s.limits.failures.take(addr)
-		return errNoKey
+		return s.refused(addr, errNoKey)
 	}
 	key, err := s.keys.Authenticate(c.Request.Context(), token)
 	if errors.Is(err, panel.ErrUnauthorized) {
-		s.limits.failures.take(addr)
-		return errWrongKey
+		return s.refused(addr, errWrongKey)
 	}
 	if err != nil {
 		return err
@@ -52,6 +47,15 @@ func (s *Server) authorize(c *gin.Context, r role) error {
 		return errRole
 	}
 	return nil
+}
+
+// refused counts a call without a good key against its address. Good keys are not counted there and
+// never meet that limit: many hosts may share an address, and one of them must not lock out the rest.
+func (s *Server) refused(addr string, why error) error {
+	if wait := s.limits.failures.take(addr); wait > 0 {
+		return tooMany(wait)
+	}
+	return why
 }
 
 // limitAddress is for requests without a key.

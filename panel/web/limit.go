@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
@@ -23,23 +22,6 @@ type RateLimit struct {
 
 // DefaultRateLimit is far beyond a person, and a script that polls each second.
 var DefaultRateLimit = RateLimit{PerSecond: 200, Burst: 2000, FailedPerSecond: 10, FailedBurst: 300}
-
-// ParseRateLimit reads the setting: "" for the default, "off", or requests a second.
-func ParseRateLimit(s string) (RateLimit, error) {
-	switch s {
-	case "":
-		return DefaultRateLimit, nil
-	case "off":
-		return RateLimit{Off: true}, nil
-	}
-	n, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(n > 0 && n <= 1e6) {
-		return RateLimit{}, fmt.Errorf("rate limit %q: expected off, or requests a second (more than 0, at most 1000000)", s)
-	}
-	l := DefaultRateLimit
-	l.PerSecond, l.Burst = n, max(1, int(10*n))
-	return l, nil
-}
 
 // maxBuckets bounds the memory of one kind of limit; the bucket used longest ago goes first.
 const maxBuckets = 10_000
@@ -92,14 +74,6 @@ func (b *buckets) take(name string) time.Duration {
 		return 0
 	}
 	return b.until(l, now)
-}
-
-// wait is take without taking.
-func (b *buckets) wait(name string) time.Duration {
-	if b.off {
-		return 0
-	}
-	return b.until(b.get(name), b.now())
 }
 
 func (b *buckets) until(l *rate.Limiter, now time.Time) time.Duration {
