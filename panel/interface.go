@@ -17,14 +17,14 @@ func (s *Service) Interface(ctx context.Context, nodeID string) (InterfaceWish, 
 	return InterfaceWish(v.Node.interfaceWish()), err
 }
 
-// SetInterface replaces the wish; the agent is not contacted.
-func (s *Service) SetInterface(ctx context.Context, nodeID string, w InterfaceWish) (InterfaceWish, error) {
-	if err := w.normalize(); err != nil {
-		return w, err
-	}
+// ChangeInterface changes the wish as it is stored, without what a node's overrides add to it; the
+// agent is not contacted. change may be called more than once.
+func (s *Service) ChangeInterface(ctx context.Context, nodeID string, change func(*InterfaceWish) error) (InterfaceWish, error) {
 	v, err := s.changeNode(ctx, nodeID, func(n *Node) error {
-		n.Wish = w
-		return nil
+		if err := change(&n.Wish); err != nil {
+			return err
+		}
+		return n.Wish.normalize()
 	})
 	return InterfaceWish(v.Node.interfaceWish()), err
 }
@@ -108,7 +108,8 @@ func (s *Service) SyncInterface(ctx context.Context, nodeID string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
+	// What is begun is ended and read back, whether the caller waits for it or not.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pushTimeout)
 	defer cancel()
 	if err := a.PutConfig(ctx, st.node.WGInterface, update); err != nil {
 		return nodeError(nodeID, err)

@@ -21,28 +21,34 @@ const tokenPrefix = "wgf_"
 // adminKeyName is the name of the key from the settings.
 const adminKeyName = "admin"
 
-// hashToken is where a token's key stands: tokens are random, so that a plain hash is enough, and
-// looking for a hash tells nothing by its time.
+// hashToken is where a token's key stands, unsealed: looking for a hash tells nothing by its time. A
+// plain hash is enough for the tokens made here, which are random; the one from the settings is as
+// hard to guess as who chose it made it.
 func hashToken(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
 }
 
 // Keys lists the API keys in the order of their making.
-func (s *Service) Keys(ctx context.Context) ([]Key, error) {
-	var keys []Key
-	err := s.o.Store.View(ctx, func(tx store.Tx) error {
+func (s *Service) Keys(ctx context.Context, p Page) (keys []Key, next string, err error) {
+	err = s.o.Store.View(ctx, func(tx store.Tx) error {
 		keys = []Key{}
 		for row, err := range keyTable.All(tx, "") {
 			if err != nil {
 				return err
 			}
-			keys = append(keys, row.Value.key())
+			if k := row.Value.key(); k.ID > p.Cursor {
+				keys = append(keys, k)
+			}
 		}
 		return nil
 	})
 	slices.SortFunc(keys, func(a, b Key) int { return cmp.Compare(a.ID, b.ID) })
-	return keys, err
+	if p.Limit > 0 && len(keys) > p.Limit {
+		keys = keys[:p.Limit]
+		next = keys[p.Limit-1].ID
+	}
+	return keys, next, err
 }
 
 // CreateKey makes an API key and returns it with its token.

@@ -53,23 +53,45 @@ PersistentKeepalive = 30
 	require.Equal(t, "1.1.1.1", again.Effective.DNS)
 }
 
+func (w *world) setInterface(wish InterfaceWish) (InterfaceWish, error) {
+	return w.ChangeInterface(w.t.Context(), w.id, func(i *InterfaceWish) error { *i = wish; return nil })
+}
+
+// An override is part of what is wanted, and no part of the wish that a change stores.
+func TestAnOverrideIsNoWish(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.UpdateNode(t.Context(), w.id, NodeInput{Overrides: OverridesInput{ListenPort: set(51999)}})
+	require.NoError(t, err)
+	wish, err := w.ChangeInterface(t.Context(), w.id, func(i *InterfaceWish) error { i.MTU = new(1400); return nil })
+	require.NoError(t, err)
+	require.Equal(t, new(51999), wish.ListenPort)
+	_, err = w.UpdateNode(t.Context(), w.id, NodeInput{Overrides: OverridesInput{ListenPort: cleared[int]()}})
+	require.NoError(t, err)
+	wish, err = w.Interface(t.Context(), w.id)
+	require.NoError(t, err)
+	require.Nil(t, wish.ListenPort)
+	require.Equal(t, new(1400), wish.MTU)
+	_, err = w.ChangeInterface(t.Context(), w.id, func(*InterfaceWish) error { return Invalid("mtu", "is odd") })
+	require.ErrorContains(t, err, "is odd")
+}
+
 func TestInterfaceWish(t *testing.T) {
 	w := newWorld(t)
-	_, err := w.SetInterface(t.Context(), w.id, InterfaceWish{ListenPort: new(0), DNS: new("!"), Table: new("x"), PublicKey: new("x")})
+	_, err := w.setInterface(InterfaceWish{ListenPort: new(0), DNS: new("!"), Table: new("x"), PublicKey: new("x")})
 	bad, ok := errors.AsType[*InvalidError](err)
 	require.True(t, ok)
 	require.Len(t, bad.Problems, 4)
 	addresses := []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")}
 	wish := InterfaceWish{Addresses: &addresses, FwMark: new(uint32(51)), DNS: new("9.9.9.9")}
-	_, err = w.SetInterface(t.Context(), w.id, wish)
+	_, err = w.setInterface(wish)
 	require.NoError(t, err)
 	require.Len(t, w.drift().Interface, 3)
 	require.NoError(t, w.SyncInterface(t.Context(), w.id))
 	require.Equal(t, drift.InSync, w.drift().Status)
-	_, err = w.SetInterface(t.Context(), w.id, InterfaceWish{PublicKey: new(publicKey("another").String())})
+	_, err = w.setInterface(InterfaceWish{PublicKey: new(publicKey("another").String())})
 	require.NoError(t, err)
 	require.ErrorIs(t, w.SyncInterface(t.Context(), w.id), ErrConflict)
-	_, err = w.SetInterface(t.Context(), w.id, InterfaceWish{})
+	_, err = w.setInterface(InterfaceWish{})
 	require.NoError(t, err)
 	require.NoError(t, w.EnableInterface(t.Context(), w.id, false))
 	require.Equal(t, drift.Unknown, w.drift().Status, "an interface that is down can't be compared")

@@ -101,7 +101,7 @@ func TestOriginalAgent(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	_, err = s.SetInterface(ctx, n.ID, InterfaceWish{ListenPort: new(4)})
+	_, err = s.ChangeInterface(ctx, n.ID, func(i *InterfaceWish) error { i.ListenPort = new(4); return nil })
 	require.NoError(t, err)
 	require.ErrorContains(t, s.SyncInterface(ctx, n.ID), "original agent")
 }

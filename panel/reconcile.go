@@ -3,14 +3,18 @@ package panel
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/agent/client"
 	"github.com/wgfleet/wgfleet/panel/drift"
 )
 
 // Reconcile brings a node to its desired state: look, plan, apply only the difference under the
 // condition that the node is as it was seen, look again. Where the node changed in between, all of
-// it is done once more. A node that is as wanted is not written to.
+// it is done once more. A node that is as wanted is not written to. Once writing begins it goes on
+// though the caller gives up.
 func (s *Service) Reconcile(ctx context.Context, nodeID string, o ReconcileOptions) (ReconcileResult, error) {
 	if o.RemoveUnknown && o.AdoptUnknown {
 		return ReconcileResult{}, Invalid("adopt_unknown", "excludes remove_unknown: unknown peers are kept or removed")
@@ -30,14 +34,32 @@ func (s *Service) Reconcile(ctx context.Context, nodeID string, o ReconcileOptio
 		r.result.Errors = []ReconcileError{}
 		err = r.run(ctx, nodeID)
 	}
+	if err != nil && r.wrote() {
+		r.failRest(reasonOf(err))
+		r.finish(nodeID, drift.NotKnown(reasonOf(err)))
+		err = nil
+	}
+	r.log(ctx, nodeID, err)
 	if err != nil {
 		return ReconcileResult{}, err
 	}
-	if !o.DryRun {
-		s.o.Logger.InfoContext(ctx, "reconciled", "node", nodeID, "added", len(r.result.Added), "updated", len(r.result.Updated),
+	return r.result, nil
+}
+
+// wrote reports whether a step was done.
+func (r *reconciler) wrote() bool {
+	return !r.o.DryRun && len(r.result.Added)+len(r.result.Updated)+len(r.result.Removed)+len(r.result.Adopted) > 0
+}
+
+// log leaves a line of every reconciliation, of one that failed as well.
+func (r *reconciler) log(ctx context.Context, nodeID string, err error) {
+	switch {
+	case err != nil:
+		r.s.o.Logger.WarnContext(ctx, "not reconciled", "node", nodeID, "dry_run", r.o.DryRun, "error", reasonOf(err))
+	case !r.o.DryRun:
+		r.s.o.Logger.InfoContext(ctx, "reconciled", "node", nodeID, "added", len(r.result.Added), "updated", len(r.result.Updated),
 			"removed", len(r.result.Removed), "adopted", len(r.result.Adopted), "errors", len(r.result.Errors), "verified", r.result.Verified)
 	}
-	return r.result, nil
 }
 
 func hasCode(err error, code string) bool {
@@ -58,9 +80,6 @@ func (r *reconciler) run(ctx context.Context, nodeID string) error {
 	if err != nil {
 		return err
 	}
-	if err := r.alone(ctx, st.node); err != nil {
-		return err
-	}
 	first, err := r.s.observe(ctx, st, false)
 	if err != nil {
 		return err
@@ -68,19 +87,10 @@ func (r *reconciler) run(ctx context.Context, nodeID string) error {
 	if first.report.Status == drift.Unknown {
 		return &NodeError{NodeID: nodeID, Code: drift.Unknown, Reason: first.report.Error}
 	}
-	plan := drift.Plan{Steps: []drift.Step{}}
-	if !first.clean {
-		plan = drift.NewPlan(first.desired, first.observed, drift.Options{
-			Missing: r.o.Missing, Mismatched: r.o.Mismatched, RemoveUnknown: r.o.RemoveUnknown, AdoptUnknown: r.o.AdoptUnknown,
-		})
-	}
-	r.result.Plan = plan
-	for _, b := range plan.Blocked {
-		r.fail(b.PublicKey, b.Op, b.Reason)
-	}
-	if err := r.judge(first); err != nil {
+	if err := r.decide(ctx, nodeID, first); err != nil {
 		return err
 	}
+	plan := r.result.Plan
 	switch {
 	case r.o.DryRun:
 		r.note(plan.Steps)
@@ -94,22 +104,29 @@ func (r *reconciler) run(ctx context.Context, nodeID string) error {
 	return r.do(ctx, st, first)
 }
 
-// alone refuses to prune an interface that two nodes of the panel manage: what one does not know
-// may be the other's.
-func (r *reconciler) alone(ctx context.Context, n Node) error {
-	if !r.o.RemoveUnknown {
-		return nil
+// decide makes the plan, and refuses one that may not be carried out.
+func (r *reconciler) decide(ctx context.Context, nodeID string, first look) error {
+	plan := drift.Plan{Steps: []drift.Step{}}
+	if !first.clean {
+		others, err := r.others(ctx, nodeID)
+		if err != nil {
+			return err
+		}
+		plan = drift.NewPlan(first.desired, first.observed, drift.Options{
+			Missing: r.o.Missing, Mismatched: r.o.Mismatched, RemoveUnknown: r.o.RemoveUnknown, AdoptUnknown: r.o.AdoptUnknown,
+			Others: others,
+		})
 	}
-	all, err := r.s.allNodes(ctx)
-	if err != nil {
-		return err
+	r.result.Plan, r.result.PlanID = plan, planID(nodeID, r.o, first, plan)
+	for _, b := range plan.Blocked {
+		r.fail(b.PublicKey, b.Op, b.Reason)
 	}
-	for _, other := range all {
-		if other.ID != n.ID && other.AgentURL == n.AgentURL && other.WGInterface == n.WGInterface {
-			return conflictf("node %s manages the same interface of the same agent: its peers are not removed as unknown; delete one of the two nodes", other.Name)
+	if r.o.PlanID != "" {
+		if err := samePlan(r.o.PlanID, r.result.PlanID); err != nil {
+			return err
 		}
 	}
-	return nil
+	return r.judge(first)
 }
 
 func (r *reconciler) fail(key, op, why string) {
@@ -158,7 +175,7 @@ func (r *reconciler) removals() (count int) {
 	return count
 }
 
-// do carries out the plan and verifies it.
+// do carries out the plan and verifies it. It reads twice before it removes.
 func (r *reconciler) do(ctx context.Context, st *nodeState, first look) error {
 	if r.removals() > 0 {
 		again, err := r.s.observe(ctx, st, true)
@@ -173,31 +190,53 @@ func (r *reconciler) do(ctx context.Context, st *nodeState, first look) error {
 	if err != nil {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx)
 	w := &writer{agent: a, node: st.node, plan: r.result.Plan, digest: first.observed.Digest, o: r.o}
-	err = w.write(ctx)
+	err = w.writeInTime(ctx)
+	if unsure(err) {
+		err = r.settle(ctx, st, w, err)
+	}
 	r.note(w.done)
 	r.result.Errors = append(r.result.Errors, w.errors...)
 	if err != nil && (len(w.done) == 0 || hasCode(err, string(agent.CodePrecondition))) {
 		return err
 	}
 	if err != nil { // some of it is done: say what, and what not
-		r.failRest(w, reasonOf(err))
+		r.failRest(reasonOf(err))
 	}
 	adopted := r.adopt(ctx, st, first, w.done)
 	r.verify(ctx, st.node.ID, first, append(w.done, adopted...))
 	return nil
 }
 
-// failRest lists the steps that were neither done nor refused.
-func (r *reconciler) failRest(w *writer, why string) {
-	settled := make(map[string]bool)
-	for _, s := range w.done {
-		settled[s.PublicKey] = true
+// settle finds out by a look which steps were done where the answer to them was lost. It returns
+// nil where all were, and otherwise why the rest was not.
+func (r *reconciler) settle(ctx context.Context, st *nodeState, w *writer, cause error) error {
+	after, err := r.s.observe(ctx, st, true)
+	if err != nil {
+		code := string(client.Unreachable)
+		if e, ok := errors.AsType[*NodeError](cause); ok {
+			code = e.Code
+		}
+		return &NodeError{NodeID: st.node.ID, Code: code, Reason: fmt.Sprintf(
+			"%s; what of it was done is not known, as the node could not be read afterwards: %s", reasonOf(cause), reasonOf(err))}
 	}
-	for _, e := range w.errors {
+	if w.recognize(after.observed) {
+		return nil
+	}
+	return cause
+}
+
+// failRest lists the steps that were neither done nor refused.
+func (r *reconciler) failRest(why string) {
+	settled := make(map[string]bool)
+	for _, key := range slices.Concat(r.result.Added, r.result.Updated, r.result.Removed) {
+		settled[key] = true
+	}
+	for _, e := range r.result.Errors {
 		settled[e.Peer] = true
 	}
-	for _, s := range w.plan.Steps {
+	for _, s := range r.result.Plan.Steps {
 		if !settled[s.PublicKey] && s.Op != drift.OpAdopt {
 			r.fail(s.PublicKey, s.Op, why)
 		}

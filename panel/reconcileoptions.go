@@ -11,6 +11,9 @@ type ReconcileOptions struct {
 	Atomic           bool // all or nothing
 	DryRun           bool // only say what would be done
 	AllowMassRemoval bool // prune even more than half of the peers
+	// PlanID, where not "", is the only plan that may be carried out: ReconcileResult.PlanID of a
+	// call before. Where another one would be, ErrConflict says what changed.
+	PlanID string
 }
 
 // ReconcileResult says what was done and what is left. Public keys, never nil.
@@ -23,6 +26,7 @@ type ReconcileResult struct {
 	Verified bool         // every action asked for was read back and nothing else changed
 	Residual drift.Report // what still differs
 	Plan     drift.Plan   // what was to be done
+	PlanID   string       // names Plan: it changes with the options, the peers of either side and the steps
 	DryRun   bool
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/agent/client"
@@ -28,6 +29,62 @@ type writer struct {
 	done     []drift.Step
 	errors   []ReconcileError
 	refusals int
+}
+
+// stepTime is what one step may take of an agent that does one after the other.
+const stepTime = time.Second
+
+// writeInTime is write with a limit.
+func (w *writer) writeInTime(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, w.limit())
+	defer cancel()
+	return w.write(ctx)
+}
+
+// limit grows with the plan where the agent is the original one, which does peer after peer.
+func (w *writer) limit() time.Duration {
+	if !w.agent.Original() {
+		return DefaultWriteTimeout
+	}
+	return max(DefaultWriteTimeout, time.Duration(len(w.plan.Steps))*stepTime)
+}
+
+// unsure reports whether a write that ended so may have been done all the same.
+func unsure(err error) bool {
+	e, ok := errors.AsType[*applyError](err)
+	if !ok {
+		return false
+	}
+	known, ok := errors.AsType[*client.Error](e.cause)
+	return !ok || known.Kind == client.Unreachable || known.Kind == client.NotAuthentic || known.Kind == client.Malformed
+}
+
+// recognize counts as done what the node was seen to hold, and reports whether nothing is left.
+func (w *writer) recognize(o drift.Observed) (whole bool) {
+	settled := make(map[string]bool, len(w.done)+len(w.errors))
+	for _, s := range w.done {
+		settled[s.PublicKey] = true
+	}
+	for _, e := range w.errors {
+		settled[e.Peer] = true
+	}
+	have := make(map[string]drift.Peer, len(o.Peers))
+	for _, p := range o.Peers {
+		have[p.PublicKey.String()] = p
+	}
+	whole = true
+	for _, s := range w.plan.Steps {
+		if s.Op == drift.OpAdopt || settled[s.PublicKey] {
+			continue
+		}
+		p, there := have[s.PublicKey]
+		if there == (s.After != nil) && (!there || p.Same(*s.After)) {
+			w.done = append(w.done, s)
+		} else {
+			whole = false
+		}
+	}
+	return whole
 }
 
 // write does all steps in one call where that works. Where it is refused, the steps are split
@@ -93,8 +150,19 @@ func (w *writer) apply(ctx context.Context, steps []drift.Step) error {
 	changes := w.plan.Changes(steps)
 	applied, err := w.agent.Apply(ctx, w.node.WGInterface,
 		agent.Apply{Changes: &changes, AllowMassRemoval: w.o.AllowMassRemoval}, client.Write{IfMatch: w.digest})
+	w.record(steps, applied, err == nil)
 	if err != nil {
 		return &applyError{NodeError: nodeError(w.node.ID, err), cause: err}
+	}
+	w.digest = applied.After
+	return nil
+}
+
+// record keeps what became of the steps; where the agent did not get through, only what it names.
+func (w *writer) record(steps []drift.Step, applied agent.Applied, whole bool) {
+	named := make(map[string]bool)
+	for _, key := range slices.Concat(applied.Added, applied.Updated, applied.Removed, applied.Unchanged) {
+		named[key] = true
 	}
 	failed := make(map[string]string, len(applied.Failed))
 	for _, f := range applied.Failed {
@@ -103,12 +171,10 @@ func (w *writer) apply(ctx context.Context, steps []drift.Step) error {
 	for _, s := range steps {
 		if why, bad := failed[s.PublicKey]; bad {
 			w.errors = append(w.errors, ReconcileError{Peer: s.PublicKey, Action: s.Op, Error: why})
-		} else {
+		} else if whole || named[s.PublicKey] {
 			w.done = append(w.done, s)
 		}
 	}
-	w.digest = applied.After
-	return nil
 }
 
 // applyError keeps what the agent said beside the panel's own error.

@@ -30,10 +30,7 @@ const (
 // setting of the interface that is wished for and was not seen. NodeID and DetectedAt are the
 // caller's to fill in.
 func Classify(d Desired, o Observed) Report {
-	r := Report{
-		Unknown: []UnknownPeer{}, Missing: []MissingPeer{}, Mismatched: []MismatchedPeer{},
-		DesiredDigest: d.Digest, ObservedDigest: o.Digest,
-	}
+	r := Report{Unknown: []UnknownPeer{}, Missing: []MissingPeer{}, Mismatched: []MismatchedPeer{}}
 	var blind string
 	if r.Interface, blind = compareInterface(d.Interface, o.Interface); blind != "" {
 		return NotKnown("the node does not tell the " + blind + " of its interface, which the panel was asked to compare")

@@ -25,6 +25,8 @@ type Options struct {
 	Mismatched    bool // update mismatched ones
 	RemoveUnknown bool
 	AdoptUnknown  bool
+	// Others are peers that somebody else answers for, and who that is: nothing is taken from them.
+	Others map[wgtypes.Key]string
 }
 
 // Plan is the way from observed to desired.
@@ -65,9 +67,6 @@ type Blocked struct {
 	PublicKey string
 	Reason    string
 }
-
-// Empty reports whether there is nothing to do.
-func (p Plan) Empty() bool { return len(p.Steps) == 0 && len(p.Blocked) == 0 }
 
 // NewPlan decides what to do. It never moves an allowed IP without saying whose it is.
 func NewPlan(d Desired, o Observed, opt Options) Plan {
@@ -200,6 +199,8 @@ func (b *builder) prefixes(key wgtypes.Key, s *Step) (why string) {
 		switch {
 		case b.known[holder] && other == nil:
 			return fmt.Sprintf("allowed IP %s is still on peer %s, which is not put right by this plan", ip, holder)
+		case !b.known[holder] && b.opt.Others[holder] != "":
+			return fmt.Sprintf("allowed IP %s is on peer %s, which belongs to %s", ip, holder, b.opt.Others[holder])
 		case !b.known[holder] && (other == nil || other.Op == OpAdopt):
 			s.Takes = append(s.Takes, Take{Prefix: ip, From: holder.String()})
 			if other != nil {

@@ -20,9 +20,6 @@ type Report struct {
 	Mismatched []MismatchedPeer
 	Interface  []Mismatch
 	DetectedAt time.Time
-	// ObservedDigest and DesiredDigest are of the peers (engine.Digest); "" where not known.
-	ObservedDigest string
-	DesiredDigest  string
 }
 
 // UnknownPeer is on the node but not in the panel.

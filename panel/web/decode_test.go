@@ -48,14 +48,14 @@ func TestPresharedKey(t *testing.T) {
 
 func TestWishChanges(t *testing.T) {
 	w := panel.InterfaceWish{MTU: new(1400), DNS: new("1.1.1.1"), FwMark: new(uint32(9))}
-	w, err := changeWish(w, decoded[interfaceBody](t, `{"mtu":null,"fwmark":4294967295,"addresses":[],"hooks":{"post_up":["x"]}}`, false))
+	err := changeWish(&w, decoded[interfaceBody](t, `{"mtu":null,"fwmark":4294967295,"addresses":[],"hooks":{"post_up":["x"]}}`, false))
 	require.NoError(t, err)
 	require.Nil(t, w.MTU)
 	require.Equal(t, "1.1.1.1", *w.DNS)
 	require.Equal(t, uint32(4294967295), *w.FwMark)
 	require.Empty(t, *w.Addresses)
 	require.Equal(t, []string{"x"}, w.Hooks.PostUp)
-	w, err = changeWish(w, decoded[interfaceBody](t, `{"addresses":null,"hooks":null}`, false))
+	err = changeWish(&w, decoded[interfaceBody](t, `{"addresses":null,"hooks":null}`, false))
 	require.NoError(t, err)
 	require.Nil(t, w.Addresses)
 	require.Nil(t, w.Hooks)

@@ -21,7 +21,9 @@ type Nodes interface {
 // Interfaces are the use cases behind /api/nodes/{id}/interface.
 type Interfaces interface {
 	Interface(ctx context.Context, nodeID string) (panel.InterfaceWish, error)
-	SetInterface(ctx context.Context, nodeID string, w panel.InterfaceWish) (panel.InterfaceWish, error)
+	// ChangeInterface changes the wish as it is stored, in one transaction, and returns what is wanted
+	// then. change may be called more than once.
+	ChangeInterface(ctx context.Context, nodeID string, change func(*panel.InterfaceWish) error) (panel.InterfaceWish, error)
 	// SyncInterface writes the wish to the node.
 	SyncInterface(ctx context.Context, nodeID string) error
 	EnableInterface(ctx context.Context, nodeID string, up bool) error
@@ -45,12 +47,13 @@ type Drift interface {
 	Drift(ctx context.Context, nodeID string) (drift.Report, error)
 	// DriftAll looks at all nodes side by side; disabled ones are in it as unknown.
 	DriftAll(ctx context.Context) ([]drift.Report, error)
+	// Reconcile refuses a plan that is not o.PlanID, where that is given, with panel.ErrConflict.
 	Reconcile(ctx context.Context, nodeID string, o panel.ReconcileOptions) (panel.ReconcileResult, error)
 }
 
 // Keys are the use cases behind /api/keys, and the door.
 type Keys interface {
-	Keys(ctx context.Context) ([]panel.Key, error)
+	Keys(ctx context.Context, p panel.Page) (keys []panel.Key, next string, err error)
 	// CreateKey returns the key itself: it is shown that once.
 	CreateKey(ctx context.Context, name, role string) (k panel.Key, token string, err error)
 	DeleteKey(ctx context.Context, id string) error

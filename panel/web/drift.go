@@ -84,7 +84,7 @@ type reconcileBody struct {
 	Atomic           *bool   `json:"atomic" default:"false"`
 	DryRun           *bool   `json:"dry_run" default:"false"`
 	AllowMassRemoval *bool   `json:"allow_mass_removal" default:"false"`
-	PlanID           *string `json:"plan_id" doc:"always a conflict: plans are not kept"`
+	PlanID           *string `json:"plan_id" doc:"the only plan that may be carried out, as a dry_run with the same options named it; 409 says what changed since"`
 }
 
 // reconcileData says what was done, or with dry_run would be, and what is left. Public keys.
@@ -97,6 +97,7 @@ type reconcileData struct {
 	Verified bool                 `json:"verified"`
 	Residual driftData            `json:"residual"`
 	Plan     planData             `json:"plan"`
+	PlanID   string               `json:"plan_id" doc:"names the plan: send it back to have this plan carried out and no other"`
 	DryRun   bool                 `json:"dry_run"`
 }
 
@@ -164,10 +165,15 @@ func toReconcileOptions(b reconcileBody) panel.ReconcileOptions {
 		}
 		return *b
 	}
+	id := ""
+	if b.PlanID != nil {
+		id = *b.PlanID
+	}
 	return panel.ReconcileOptions{
 		Missing: or(b.Missing, true), Mismatched: or(b.Mismatched, true),
 		RemoveUnknown: or(b.RemoveUnknown, false), AdoptUnknown: or(b.AdoptUnknown, false),
 		Atomic: or(b.Atomic, false), DryRun: or(b.DryRun, false), AllowMassRemoval: or(b.AllowMassRemoval, false),
+		PlanID: id,
 	}
 }
 
@@ -177,7 +183,7 @@ func fromReconciled(r panel.ReconcileResult) reconcileData {
 		Errors: each(r.Errors, func(e panel.ReconcileError) reconcileErrorData {
 			return reconcileErrorData{e.Peer, e.Action, e.Error}
 		}),
-		Verified: r.Verified, Residual: fromReport(r.Residual), Plan: fromPlan(r.Plan), DryRun: r.DryRun,
+		Verified: r.Verified, Residual: fromReport(r.Residual), Plan: fromPlan(r.Plan, r.PlanID), PlanID: r.PlanID, DryRun: r.DryRun,
 	}
 }
 
@@ -209,8 +215,8 @@ func (s *Server) fleetDrift(c *gin.Context, _ none) (answer[fleetDriftData], err
 }
 
 func (s *Server) reconcile(c *gin.Context, b reconcileBody) (answer[reconcileData], error) {
-	if b.PlanID != nil {
-		return answer[reconcileData]{}, errPlanID
+	if b.PlanID != nil && *b.PlanID == "" {
+		return answer[reconcileData]{}, panel.Invalid("plan_id", "is empty: leave it out, or send the one of a dry_run")
 	}
 	r, err := s.drift.Reconcile(c.Request.Context(), c.Param("id"), toReconcileOptions(b))
 	return answer[reconcileData]{message: reconciledMessage(r), data: fromReconciled(r)}, err

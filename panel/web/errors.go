@@ -31,7 +31,6 @@ var (
 	errNoKey    = &requestError{status: http.StatusUnauthorized, message: "An API key is needed: send it as Authorization: Bearer KEY."}
 	errWrongKey = &requestError{status: http.StatusUnauthorized, message: "The API key is not known here; it may have been deleted."}
 	errRole     = &requestError{status: http.StatusForbidden, message: "This needs the key of an administrator; yours may only read what holds no secret."}
-	errPlanID   = &requestError{status: http.StatusConflict, message: "The plan is not kept any more: make a new one with dry_run, then reconcile without plan_id."}
 )
 
 func malformed(sentence string) *requestError {

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -47,7 +46,6 @@ var (
 // fake is all use cases in memory. It does what the interfaces say and no more; err and panics make
 // every use case behind the door fail.
 type fake struct {
-	mu      sync.Mutex
 	err     error
 	panics  any
 	changed int // calls that changed something
@@ -65,8 +63,6 @@ type fake struct {
 	up        *bool
 	tested    panel.NodeTest
 	config    string
-
-	readingTakes time.Duration // of a wish; only in a bubble of synctest
 }
 
 func newFake() *fake {
@@ -189,23 +185,24 @@ func (f *fake) Interface(_ context.Context, id string) (panel.InterfaceWish, err
 	if err := f.enter(false); err != nil {
 		return panel.InterfaceWish{}, err
 	}
-	f.mu.Lock()
 	n, err := found(f.nodes, "node", id)
-	f.mu.Unlock()
-	<-time.After(f.readingTakes)
 	return n.Wish, err
 }
 
-func (f *fake) SetInterface(_ context.Context, id string, w panel.InterfaceWish) (panel.InterfaceWish, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.enter(true); err != nil {
-		return w, err
+func (f *fake) ChangeInterface(_ context.Context, id string, change func(*panel.InterfaceWish) error) (panel.InterfaceWish, error) {
+	n, err := found(f.nodes, "node", id)
+	if err == nil {
+		err = f.enter(false)
 	}
-	n := f.nodes[id]
-	n.Wish = w
+	if err == nil {
+		err = change(&n.Wish)
+	}
+	if err != nil {
+		return n.Wish, err
+	}
+	f.changed++
 	f.nodes[id] = n
-	return w, nil
+	return n.Wish, nil
 }
 
 func (f *fake) SyncInterface(_ context.Context, id string) error {
@@ -260,7 +257,7 @@ func (f *fake) CreatePeer(_ context.Context, node string, in panel.PeerInput) (p
 		return panel.PeerView{}, err
 	}
 	f.peerInput, f.placed = in, node
-	if node == autoNode {
+	if node == panel.NodeAuto {
 		node = "n1"
 	}
 	_, err := found(f.nodes, "node", node)
@@ -303,6 +300,9 @@ func (f *fake) Drift(_ context.Context, id string) (drift.Report, error) {
 func (f *fake) DriftAll(context.Context) ([]drift.Report, error) { return f.all, f.enter(false) }
 
 func (f *fake) Reconcile(_ context.Context, id string, o panel.ReconcileOptions) (panel.ReconcileResult, error) {
+	if o.PlanID != "" && o.PlanID != f.result.PlanID {
+		return panel.ReconcileResult{}, fmt.Errorf("the steps changed since: %w", panel.ErrConflict)
+	}
 	if err := f.enter(true); err != nil {
 		return panel.ReconcileResult{}, err
 	}
@@ -311,8 +311,12 @@ func (f *fake) Reconcile(_ context.Context, id string, o panel.ReconcileOptions)
 	return f.result, err
 }
 
-func (f *fake) Keys(context.Context) ([]panel.Key, error) {
-	return []panel.Key{{ID: "k1", Name: "first", Role: panel.RoleAdmin, CreatedAt: epoch}}, f.enter(false)
+func (f *fake) Keys(_ context.Context, p panel.Page) ([]panel.Key, string, error) {
+	if err := f.enter(false); err != nil {
+		return nil, "", err
+	}
+	all := []panel.Key{{ID: "k1", Name: "first", Role: panel.RoleAdmin, CreatedAt: epoch}}
+	return pageThrough(all, func(k panel.Key) string { return k.ID }, p)
 }
 
 func (f *fake) CreateKey(_ context.Context, name, role string) (panel.Key, string, error) {

@@ -61,8 +61,8 @@ func fromWish(w panel.InterfaceWish) interfaceData {
 	return d
 }
 
-// changeWish is w with what b names changed.
-func changeWish(w panel.InterfaceWish, b interfaceBody) (panel.InterfaceWish, error) {
+// changeWish changes what b names.
+func changeWish(w *panel.InterfaceWish, b interfaceBody) error {
 	change(&w.PublicKey, b.PublicKey)
 	change(&w.ListenPort, b.ListenPort)
 	change(&w.MTU, b.MTU)
@@ -76,22 +76,22 @@ func changeWish(w panel.InterfaceWish, b interfaceBody) (panel.InterfaceWish, er
 		}
 	}
 	if !b.Addresses.Set {
-		return w, nil
+		return nil
 	}
 	w.Addresses = nil
 	if b.Addresses.Value == nil {
-		return w, nil
+		return nil
 	}
 	addresses := []netip.Prefix{}
 	for _, text := range *b.Addresses.Value {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return w, panel.Invalid("addresses", "%q is not an address with a prefix length, like 10.8.0.1/24", clip(text))
+			return panel.Invalid("addresses", "%q is not an address with a prefix length, like 10.8.0.1/24", clip(text))
 		}
 		addresses = append(addresses, p)
 	}
 	w.Addresses = &addresses
-	return w, nil
+	return nil
 }
 
 func change[T any](field **T, o optional[T]) {
@@ -106,21 +106,9 @@ func (s *Server) getInterface(c *gin.Context, _ none) (answer[interfaceData], er
 }
 
 func (s *Server) putInterface(c *gin.Context, b interfaceBody) (answer[interfaceData], error) {
-	ctx, id := c.Request.Context(), c.Param("id")
-	select {
-	case s.wish <- struct{}{}:
-		defer func() { <-s.wish }()
-	case <-ctx.Done():
-		return answer[interfaceData]{}, ctx.Err()
-	}
-	w, err := s.interfaces.Interface(ctx, id)
-	if err != nil {
-		return answer[interfaceData]{}, err
-	}
-	if w, err = changeWish(w, b); err != nil {
-		return answer[interfaceData]{}, err
-	}
-	w, err = s.interfaces.SetInterface(ctx, id, w)
+	w, err := s.interfaces.ChangeInterface(c.Request.Context(), c.Param("id"), func(w *panel.InterfaceWish) error {
+		return changeWish(w, b)
+	})
 	return answer[interfaceData]{message: "Interface updated", data: fromWish(w)}, err
 }
 

@@ -30,8 +30,12 @@ func fromKey(k panel.Key) keyData {
 }
 
 func (s *Server) listKeys(c *gin.Context, _ none) (answer[[]keyData], error) {
-	keys, err := s.keys.Keys(c.Request.Context())
-	return answer[[]keyData]{message: "Keys listed", data: each(keys, fromKey)}, err
+	page, err := pageOf(c)
+	if err != nil {
+		return answer[[]keyData]{}, err
+	}
+	keys, next, err := s.keys.Keys(c.Request.Context(), page)
+	return answer[[]keyData]{message: "Keys listed", data: each(keys, fromKey), next: next}, err
 }
 
 func (s *Server) createKey(c *gin.Context, b keyBody) (answer[createdKeyData], error) {

@@ -63,9 +63,6 @@ type deletePeerBody struct {
 	AllowOffline *bool `json:"allow_offline"`
 }
 
-// autoNode asks for the node to be chosen.
-const autoNode = "auto"
-
 func toPeerInput(b peerBody) panel.PeerInput {
 	in := panel.PeerInput{
 		Name: b.Name, PublicKey: b.PublicKey, PrivateKey: b.PrivateKey,
@@ -123,7 +120,7 @@ func (s *Server) createPeer(c *gin.Context, b peerBody) (answer[peerData], error
 }
 
 func (s *Server) placePeer(c *gin.Context, b placedPeerBody) (answer[peerData], error) {
-	node := autoNode
+	node := panel.NodeAuto
 	if b.NodeSelection != nil {
 		node = *b.NodeSelection
 	}

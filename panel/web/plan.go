@@ -4,6 +4,7 @@ import "github.com/wgfleet/wgfleet/panel/drift"
 
 // planData is the way to the desired state as it was decided, in the order in which it is done.
 type planData struct {
+	PlanID   string        `json:"plan_id"`
 	Steps    []stepData    `json:"steps"`
 	Blocked  []blockedData `json:"blocked"`
 	Warnings []string      `json:"warnings"`
@@ -32,9 +33,10 @@ type blockedData struct {
 	Reason    string `json:"reason"`
 }
 
-func fromPlan(p drift.Plan) planData {
+func fromPlan(p drift.Plan, id string) planData {
 	return planData{
-		Steps: each(p.Steps, fromStep),
+		PlanID: id,
+		Steps:  each(p.Steps, fromStep),
 		Blocked: each(p.Blocked, func(b drift.Blocked) blockedData {
 			return blockedData{b.Op, b.PublicKey, b.Reason}
 		}),

@@ -59,6 +59,8 @@ func TestBadInput(t *testing.T) {
 		{"null is neither", "POST", node + "/toggle", `{"enabled":null}`, 422, "enabled"},
 		{"offline perhaps", "DELETE", peers + "/p1?allow_offline=maybe", ``, 422, "allow_offline"},
 		{"a plan of before", "POST", "/api/drift/nodes/n1/reconcile", `{"plan_id":"7"}`, 409, ""},
+		{"a plan without a name", "POST", "/api/drift/nodes/n1/reconcile", `{"plan_id":""}`, 422, "plan_id"},
+		{"a page of keys of none", "GET", "/api/keys?limit=0", "", 422, "limit"},
 		{"a key without a role", "POST", "/api/keys", `{"name":"x"}`, 422, "role"},
 		{"a key of no known role", "POST", "/api/keys", `{"name":"x","role":"root"}`, 422, "role"},
 		{"a key without a name", "POST", "/api/keys", `{"role":"admin"}`, 422, "name"},

@@ -18,8 +18,8 @@ var writes = []int{http.StatusConflict, http.StatusBadGateway}
 
 var conflicts = []int{http.StatusConflict}
 
-// table is all that the server serves. A viewer reads what holds no secret; whatever changes
-// something, contacts an agent on demand or shows a key is the administrator's.
+// table is all that the server serves. A viewer reads what holds no secret, and may have drift looked
+// at now; whatever changes something, tests an agent or shows a key is the administrator's.
 func (s *Server) table(g prometheus.Gatherer) []route {
 	routes := s.openRoutes()
 	routes = append(routes, s.nodeRoutes()...)
@@ -93,7 +93,7 @@ func (s *Server) driftRoutes() []route {
 func (s *Server) keyRoutes() []route {
 	const keys = "/api/keys"
 	return []route{
-		{method: http.MethodGet, path: keys, summary: "List API keys, without the keys", role: roleViewer, action: op(s.listKeys)},
+		{method: http.MethodGet, path: keys, summary: "List API keys, without the keys", role: roleViewer, query: pageQuery, action: op(s.listKeys)},
 		{method: http.MethodPost, path: keys, summary: "Create an API key; it is shown this once", role: roleAdmin, errors: conflicts, action: op(s.createKey)},
 		{method: http.MethodDelete, path: keys + "/{id}", summary: "Delete an API key", role: roleAdmin, errors: conflicts, action: op(s.deleteKey)},
 	}

@@ -46,8 +46,6 @@ type Server struct {
 	metrics *requestMetrics
 	version string
 
-	wish chan struct{} // held while an interface's wish is read, changed and written
-
 	routes  []route
 	openAPI []byte // the description
 	docs    []byte // its page
@@ -77,7 +75,6 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		nodes: o.Nodes, interfaces: o.Interfaces, peers: o.Peers, drift: o.Drift, keys: o.Keys,
 		log: o.Logger, now: o.Now, limits: limits, metrics: metrics, version: o.Version,
-		wish: make(chan struct{}, 1),
 	}
 	s.routes = s.table(o.Gatherer)
 	if s.openAPI, s.docs, err = describe(s.routes, o.Version); err != nil {

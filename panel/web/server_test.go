@@ -2,16 +2,12 @@ package web
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"image/png"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 	"unicode/utf8"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -114,6 +110,7 @@ func TestPaging(t *testing.T) {
 	require.Equal(t, []string{"n1"}, ids(r))
 	r = h.get("/api/nodes/enabled?limit=1&cursor=" + r.Header().Get("X-Next-Cursor"))
 	require.Equal(t, []string{"n3"}, ids(r), "a page is filled past disabled nodes")
+	require.Equal(t, "[]", string(h.get("/api/keys?limit=1&cursor=k1").Data))
 	clear(h.fake.nodes)
 	require.Equal(t, "[]", string(h.get("/api/nodes").Data))
 	require.Equal(t, "[]", string(h.get("/api/nodes/enabled").Data))
@@ -241,27 +238,4 @@ func TestMetrics(t *testing.T) {
 	text := h.get("/metrics").Body.String()
 	require.Contains(t, text, `wgfleet_panel_requests_total{method="GET",route="/api/nodes/:id",status="200"} 1`)
 	require.Contains(t, text, `wgfleet_panel_requests_total{method="any",route="none",status="404"} 1`)
-}
-
-// Two changes of wishes at once: neither is lost, though reading takes a while.
-func TestWishesAreNotLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t)
-		h.fake.readingTakes = time.Second
-		var both sync.WaitGroup
-		for _, body := range []string{`{"mtu":1400}`, `{"listen_port":51821}`} {
-			both.Go(func() { h.do(http.MethodPut, "/api/nodes/n1/interface", adminToken, body) })
-		}
-		both.Wait()
-		wish := h.fake.nodes["n1"].Wish
-		require.Equal(t, new(1400), wish.MTU)
-		require.Equal(t, new(51821), wish.ListenPort)
-
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		h.server.wish <- struct{}{}
-		req := httptest.NewRequestWithContext(ctx, http.MethodPut, "/api/nodes/n1/interface", strings.NewReader(`{"mtu":null}`))
-		req.Header.Set("Authorization", "Bearer "+adminToken)
-		require.Equal(t, http.StatusGatewayTimeout, h.send(req).Code, "who waits too long is told")
-	})
 }

@@ -57,7 +57,7 @@ func TestShapes(t *testing.T) {
 	h := newHarness(t)
 	h.fake.tested = panel.NodeTest{Reachable: true, Authenticated: true, AgentID: "id", Version: "v1", Latency: 1500000}
 	h.fake.result = panel.ReconcileResult{
-		Added: []string{"peer_key_1", "peer_key_2"}, Updated: []string{"peer_key_3"}, Verified: true,
+		Added: []string{"peer_key_1", "peer_key_2"}, Updated: []string{"peer_key_3"}, Verified: true, PlanID: "1-2-3-4",
 		Residual: drift.Report{NodeID: "n1", Status: drift.InSync, HasDrift: new(false), DetectedAt: epoch},
 	}
 	h.fake.all = []drift.Report{
@@ -80,7 +80,7 @@ func TestShapes(t *testing.T) {
 		{"peers_none.json", http.MethodGet, "/api/nodes/n2/peers", ""},
 		{"drift.json", http.MethodGet, "/api/drift/nodes/n1", ""},
 		{"drift_fleet.json", http.MethodGet, "/api/drift/nodes", ""},
-		{"reconcile.json", http.MethodPost, "/api/drift/nodes/n1/reconcile", ""},
+		{"reconcile.json", http.MethodPost, "/api/drift/nodes/n1/reconcile", `{"plan_id":"1-2-3-4"}`},
 		{"keys.json", http.MethodGet, "/api/keys", ""},
 		{"key_created.json", http.MethodPost, "/api/keys", `{"name":"ci","role":"viewer"}`},
 		{"health.json", http.MethodGet, "/api/health", ""},
