@@ -30,7 +30,7 @@ race: ## the same tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -timeout 25m ./...
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for a few seconds (FUZZTIME=30s for longer)
+fuzz: ## every fuzz target for some thousand executions (FUZZTIME=30s for longer)
 	.ci/fuzz
 
 .PHONY: bench
