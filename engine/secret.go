@@ -48,6 +48,14 @@ func GeneratePresharedKey() (SecretKey, error) {
 // Reveal returns the key itself, for a device, a file or a signed answer.
 func (s SecretKey) Reveal() wgtypes.Key { return s.key }
 
+// RevealText is Reveal as a file has it: base64, "" for none.
+func (s SecretKey) RevealText() string {
+	if s.IsZero() {
+		return ""
+	}
+	return s.key.String()
+}
+
 // IsZero reports whether there is no key.
 func (s SecretKey) IsZero() bool { return s.Equal(SecretKey{}) }
 

@@ -101,12 +101,12 @@ func listValue(f *wgquick.File, key string) *string {
 func hideInHooks(c *agent.InterfaceConfig) {
 	for _, hooks := range [][]string{c.Hooks.PreUp, c.Hooks.PostUp, c.Hooks.PreDown, c.Hooks.PostDown} {
 		for i := range hooks {
-			hooks[i] = redactKeys(hooks[i])
+			hooks[i] = engine.RedactKeys(hooks[i])
 		}
 	}
 	for _, hook := range []*string{c.PostUp, c.PreDown} {
 		if hook != nil {
-			*hook = redactKeys(*hook)
+			*hook = engine.RedactKeys(*hook)
 		}
 	}
 }

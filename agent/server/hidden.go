@@ -2,10 +2,9 @@ package server
 
 import (
 	"encoding/json"
-	"regexp"
 	"strings"
 
-	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/engine"
 )
 
 // echo returns the input of a refused field for the answer, without anything that may be a secret.
@@ -49,7 +48,7 @@ func withoutSecrets(field string, v any) any {
 		}
 	case string:
 		if !strings.Contains(strings.ToLower(field), "public") {
-			return redactKeys(v)
+			return engine.RedactKeys(v)
 		}
 	}
 	return v
@@ -65,9 +64,3 @@ func secretName(name string) bool {
 	}
 	return false
 }
-
-// keyText finds what looks like a key in base64 or hex.
-var keyText = regexp.MustCompile(`[A-Za-z0-9+/]{43}=|[0-9A-Fa-f]{64}`)
-
-// redactKeys hides keys in text that another program wrote.
-func redactKeys(s string) string { return keyText.ReplaceAllString(s, agent.Hidden) }

@@ -14,6 +14,15 @@ import (
 
 // lastState is the last good state of an interface: the device after the last successful write
 // through the agent, whoever asked.
+//
+// It, the host's file and the device may each say something else. Who speaks:
+//   - While the interface is up, the device does. One that came up without us is taken in whole.
+//   - When it comes up, the last good state does, as long as it holds the interface (its private
+//     key), nobody edited the file since, and the file is one of ours (its hash is in files).
+//   - Otherwise the file does, with the pending changes on top: they were acknowledged and it does
+//     not hold them yet.
+//
+// What a person wrote into the file is thus never undone, nor is what the agent acknowledged.
 type lastState struct {
 	known bool // anything was ever recorded
 	iface engine.Interface
@@ -24,14 +33,56 @@ type lastState struct {
 	// case the write did not happen, and the one after it. Any other was made by a person.
 	files []string
 	// edited: a person changed the file since the interface came up, so that it speaks at the next
-	// start although we wrote to it later.
+	// start although we wrote to it later. Only a start, in which it spoke, ends that.
 	edited bool
-	// pending are the changes that the file does not hold yet; nil: the peer was removed.
-	pending map[wgtypes.Key]*engine.Peer
+	// pending are the changes that the file was not seen with yet.
+	pending map[wgtypes.Key]pendingChange
+}
+
+// pendingChange is a change that the host's file may lack.
+type pendingChange struct {
+	peer    *engine.Peer // nil: it was removed
+	written bool         // the last of files holds it: once the file is that one, it is done
 }
 
 func newLastState() *lastState {
-	return &lastState{peers: make(map[wgtypes.Key]engine.Peer), pending: make(map[wgtypes.Key]*engine.Peer)}
+	return &lastState{peers: make(map[wgtypes.Key]engine.Peer), pending: make(map[wgtypes.Key]pendingChange)}
+}
+
+// clone is a copy that later records do not touch.
+func (s *lastState) clone() *lastState {
+	c := *s
+	c.peers, c.pending = maps.Clone(s.peers), maps.Clone(s.pending)
+	return &c
+}
+
+// whole reports whether it holds an interface, not only what was said of one.
+func (s *lastState) whole() bool { return s.known && !s.iface.PrivateKey.IsZero() }
+
+// never reports whether the interface never had a file.
+func (s *lastState) never() bool { return len(s.files) == 0 || s.files[len(s.files)-1] == "" }
+
+// speaks reports whether it says what the interface is to be, and not the file of that hash.
+func (s *lastState) speaks(hash string) bool {
+	return s.whole() && !s.edited && slices.Contains(s.files, hash)
+}
+
+// foreign reports whether somebody else made the file of that hash; "" stands for no file.
+func (s *lastState) foreign(hash string) bool {
+	return hash != "" && len(s.files) > 0 && !slices.Contains(s.files, hash)
+}
+
+// awaits reports whether changes are done once the file has that hash.
+func (s *lastState) awaits(hash string) bool {
+	if n := len(s.files); n == 0 || s.files[n-1] != hash {
+		return false
+	}
+	for _, p := range s.pending {
+		if p.written {
+			return true
+		}
+	}
+	return false
 }
 
 // state returns it as the engine knows it.
@@ -46,12 +97,17 @@ type record struct {
 	Put       []peerRecord     `json:"put,omitempty"`
 	Remove    []string         `json:"remove,omitempty"`
 	Up        *bool            `json:"up,omitempty"`
-	// File is the hash that the host's file is about to have; what came before is in it.
+	// File is the hash that the host's file is about to have, with what came before in it; Was is
+	// the one that it has. Files says which files are ours without announcing one.
 	File   *string  `json:"file,omitempty"`
-	Files  []string `json:"files,omitempty"` // snapshots only
+	Was    string   `json:"was,omitempty"`
+	Files  []string `json:"files,omitempty"`
 	Edited *bool    `json:"edited,omitempty"`
-	// Pending names the peers whose change the file does not hold yet (snapshots only).
+	// Pending and Written name the peers whose change the file was not seen with (with Reset).
 	Pending []string `json:"pending,omitempty"`
+	Written []string `json:"written,omitempty"`
+	// Done: the host's file is the one that was announced.
+	Done bool `json:"done,omitempty"`
 }
 
 type interfaceRecord struct {
@@ -71,12 +127,7 @@ type peerRecord struct {
 	Endpoint     netip.AddrPort `json:"endpoint,omitzero"`
 }
 
-func secretText(k engine.SecretKey) string {
-	if k.IsZero() {
-		return ""
-	}
-	return k.Reveal().String()
-}
+func secretText(k engine.SecretKey) string { return k.RevealText() }
 
 func parseSecretText(s string) (engine.SecretKey, error) {
 	if s == "" {
@@ -144,8 +195,8 @@ func stateRecord(s engine.State) record {
 	return r
 }
 
-// whole is the record of a whole state that c led to; what the file does not hold yet stays noted.
-func (s *lastState) whole(after engine.State, c engine.Changes) record {
+// replaced is the record of a whole state that c led to; what the file does not hold yet stays noted.
+func (s *lastState) replaced(after engine.State, c engine.Changes) record {
 	r := stateRecord(after)
 	up := true
 	r.Up = &up
@@ -162,10 +213,15 @@ func (s *lastState) whole(after engine.State, c engine.Changes) record {
 func (s *lastState) snapshot() record {
 	r := stateRecord(s.state())
 	r.Up, r.Edited, r.Files = &s.up, &s.edited, s.files
-	for key := range s.pending {
-		r.Pending = append(r.Pending, key.String())
+	for key, p := range s.pending {
+		if p.written {
+			r.Written = append(r.Written, key.String())
+		} else {
+			r.Pending = append(r.Pending, key.String())
+		}
 	}
 	slices.Sort(r.Pending)
+	slices.Sort(r.Written)
 	return r
 }
 
@@ -177,7 +233,7 @@ func (s *lastState) do(r record) error {
 	}
 	s.known = true
 	if r.Reset {
-		s.peers, s.pending = make(map[wgtypes.Key]engine.Peer, len(p.put)), make(map[wgtypes.Key]*engine.Peer)
+		s.peers, s.pending = make(map[wgtypes.Key]engine.Peer, len(p.put)), make(map[wgtypes.Key]pendingChange)
 	}
 	if r.Interface != nil {
 		s.iface = p.iface
@@ -185,7 +241,7 @@ func (s *lastState) do(r record) error {
 	for _, peer := range p.put {
 		if !r.Reset {
 			asked := peer
-			s.pending[peer.PublicKey] = &asked
+			s.pending[peer.PublicKey] = pendingChange{peer: &asked}
 		}
 		if !peer.Endpoint.IsValid() { // not asked for: it stays
 			peer.Endpoint = s.peers[peer.PublicKey].Endpoint
@@ -194,16 +250,23 @@ func (s *lastState) do(r record) error {
 	}
 	for _, key := range p.remove {
 		delete(s.peers, key)
-		s.pending[key] = nil
+		s.pending[key] = pendingChange{}
 	}
-	for _, key := range p.pending {
-		s.pending[key] = nil
-		if peer, there := s.peers[key]; there {
-			s.pending[key] = &peer
-		}
-	}
+	s.setPending(p.pending, false)
 	s.doFile(r)
+	s.setPending(p.written, true)
 	return nil
+}
+
+// setPending notes that the file was not seen with these peers as they are.
+func (s *lastState) setPending(keys []wgtypes.Key, written bool) {
+	for _, key := range keys {
+		c := pendingChange{written: written}
+		if peer, there := s.peers[key]; there {
+			c.peer = &peer
+		}
+		s.pending[key] = c
+	}
 }
 
 // doFile takes in what a record says of the host's file.
@@ -216,20 +279,30 @@ func (s *lastState) doFile(r record) {
 	}
 	if r.Files != nil {
 		s.files = r.Files
+		s.markPending(false)
 	}
 	if r.File != nil {
-		if n := len(s.files); n == 0 || s.files[n-1] != *r.File {
-			s.files = append(s.files[max(0, n-1):n:n], *r.File)
-		}
-		clear(s.pending)
+		s.files = slices.Compact([]string{r.Was, *r.File})
+		s.markPending(true)
+	}
+	if r.Done {
+		maps.DeleteFunc(s.pending, func(_ wgtypes.Key, p pendingChange) bool { return p.written })
+	}
+}
+
+// markPending says of all changes whether the file that is announced holds them.
+func (s *lastState) markPending(written bool) {
+	for key, p := range s.pending {
+		p.written = written
+		s.pending[key] = p
 	}
 }
 
 // parsed is a record in the engine's terms.
 type parsed struct {
-	iface           engine.Interface
-	put             []engine.Peer
-	remove, pending []wgtypes.Key
+	iface                    engine.Interface
+	put                      []engine.Peer
+	remove, pending, written []wgtypes.Key
 }
 
 func (r record) parse() (p parsed, err error) {
@@ -248,7 +321,7 @@ func (r record) parse() (p parsed, err error) {
 	for _, list := range []struct {
 		from []string
 		to   *[]wgtypes.Key
-	}{{r.Remove, &p.remove}, {r.Pending, &p.pending}} {
+	}{{r.Remove, &p.remove}, {r.Pending, &p.pending}, {r.Written, &p.written}} {
 		for _, text := range list.from {
 			key, err := engine.ParseKey(text)
 			if err != nil {

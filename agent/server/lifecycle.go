@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -23,11 +22,10 @@ type setup struct {
 	file  *hostFile // nil: none
 }
 
-// wanted finds what an interface is to be when it comes up: its last good state, unless a person
-// changed its file since, in which case the file speaks, with the changes that it does not hold yet.
+// wanted finds what an interface is to be when it comes up: what who speaks says (see lastState).
 // The caller holds the slot.
 func (s *Server) wanted(ctx context.Context, sl *slot) (setup, error) {
-	h, err := s.readHostFile(sl.name)
+	h, err := s.ownFile(sl)
 	if err != nil {
 		return setup{}, err
 	}
@@ -43,7 +41,7 @@ func (s *Server) wanted(ctx context.Context, sl *slot) (setup, error) {
 		return setup{}, fmt.Errorf("interface %s can't come up: %w", sl.name, err)
 	}
 	out := setup{state: state, conf: conf, file: h}
-	if last.known && !last.edited && last.knows(h.hash) {
+	if last.speaks(h.hash) {
 		out.state = last.state()
 		out.state.Interface.Name = sl.name
 		return out, nil
@@ -51,16 +49,11 @@ func (s *Server) wanted(ctx context.Context, sl *slot) (setup, error) {
 	s.resolvePeers(ctx, &out)
 	var late []engine.PeerChange
 	for key, p := range last.pending {
-		late = append(late, engine.PeerChange{Before: &engine.Peer{PublicKey: key}, After: p})
+		late = append(late, engine.PeerChange{Before: &engine.Peer{PublicKey: key}, After: p.peer})
 	}
 	out.state.Peers = engine.Patch(out.state.Peers, late)
 	return out, nil
 }
-
-// never reports whether the interface never had a file.
-func (s *lastState) never() bool { return len(s.files) == 0 || s.files[len(s.files)-1] == "" }
-
-func (s *lastState) knows(hash string) bool { return slices.Contains(s.files, hash) }
 
 // resolvePeers looks up the endpoints of a file that are host names. One that can't be found leaves
 // its peer without an endpoint: the interface comes up all the same.
@@ -205,7 +198,7 @@ func (s *Server) runHooks(ctx context.Context, name, key string, commands []stri
 	defer cancel()
 	for i, command := range commands {
 		if err := s.o.HookRunner.RunHook(ctx, name, strings.ReplaceAll(command, "%i", name)); err != nil {
-			return fmt.Errorf("%s hook %d of %s failed: %s", key, i+1, name, redactKeys(err.Error()))
+			return fmt.Errorf("%s hook %d of %s failed: %s", key, i+1, name, engine.RedactKeys(err.Error()))
 		}
 	}
 	return nil

@@ -9,31 +9,26 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/wgfleet/wgfleet/engine"
 )
 
-const (
-	// HookTimeout is how long a hook may take.
-	HookTimeout = 60 * time.Second
-	// hookGrace is how long the output of a hook is read after it ended: it may have left a
-	// daemon that holds its end open.
-	hookGrace = time.Second
-)
+// hookGrace is how long the output of a hook is read after it ended: it may have left a daemon that
+// holds its end open.
+const hookGrace = time.Second
 
 // hookEnv are the variables that a hook sees. The process itself has secrets in others.
 var hookEnv = []string{"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ"}
 
-// RunHook runs one PreUp, PostUp, PreDown or PostDown command of wg-quick(8): %i is the interface,
-// the shell is bash where there is one. Each line of its output becomes one line of the log. It ends
-// with everything it started when ctx does, or after HookTimeout. The error has the exit status and
-// the last line of the output.
+// RunHook runs one PreUp, PostUp, PreDown or PostDown command of wg-quick(8), with %i replaced already;
+// the shell is bash where there is one. Each line of its output becomes one line of the log, without
+// what looks like a key. It ends with everything it started when ctx does. The error has the exit
+// status and the last line of the output.
 func RunHook(ctx context.Context, command, ifname string, logger *slog.Logger) error {
-	ctx, cancel := context.WithTimeout(ctx, HookTimeout)
-	defer cancel()
 	out := &lineLog{log: logger.With("interface", ifname)}
-	cmd := exec.CommandContext(ctx, shell(), "-c", strings.ReplaceAll(command, "%i", ifname))
+	cmd := exec.CommandContext(ctx, shell(), "-c", command)
 	cmd.Stdout, cmd.Stderr = out, out // one writer: exec never writes to it from two goroutines
 	cmd.WaitDelay = hookGrace
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -94,7 +89,7 @@ func (l *lineLog) keep(p []byte) {
 }
 
 func (l *lineLog) end() {
-	if line := string(bytes.TrimSpace(l.part)); line != "" {
+	if line := engine.RedactKeys(string(bytes.TrimSpace(l.part))); line != "" {
 		l.log.Info("hook", "said", line)
 		l.last = line
 	}

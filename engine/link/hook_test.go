@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/wgfleet/wgfleet/engine/enginetest"
 	"github.com/wgfleet/wgfleet/engine/link"
 )
 
@@ -25,7 +26,7 @@ func run(t *testing.T, command string) (said string, err error) {
 
 func TestHookRunsAndSpeaks(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "x")
-	said, err := run(t, "echo one of %i; printf 'two\n\nthree' >&2; echo %i,%i > "+file)
+	said, err := run(t, "echo one of wg0; printf 'two\n\nthree' >&2; echo done > "+file)
 	require.NoError(t, err)
 	require.Contains(t, said, `said="one of wg0"`)
 	require.Contains(t, said, "said=two")
@@ -33,7 +34,7 @@ func TestHookRunsAndSpeaks(t *testing.T) {
 	require.Equal(t, 3, strings.Count(said, "said="))
 	b, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Equal(t, "wg0,wg0\n", string(b))
+	require.Equal(t, "done\n", string(b))
 }
 
 func TestHookFails(t *testing.T) {
@@ -42,6 +43,16 @@ func TestHookFails(t *testing.T) {
 	require.ErrorContains(t, err, "wg0")
 	_, err = run(t, "exit 3")
 	require.ErrorContains(t, err, "exit status 3")
+}
+
+// wg show wg0 private-key is a hook that people have.
+func TestHookKeepsKeysOutOfLogAndError(t *testing.T) {
+	key := enginetest.PrivateKey(t).Reveal().String()
+	said, err := run(t, "echo first "+key+" last; printf %s "+key+" >&2; exit 1")
+	require.Error(t, err)
+	require.NotContains(t, said, key)
+	require.NotContains(t, err.Error(), key)
+	require.Contains(t, said, `said="first (hidden) last"`)
 }
 
 func TestHookSeesNoSecretsOfTheProcess(t *testing.T) {

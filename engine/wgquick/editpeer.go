@@ -35,7 +35,7 @@ func (f *File) PutPeer(p Peer) error {
 		}
 	}
 	if !p.PresharedKey.Equal(current.PresharedKey) || unreadable[keyPresharedKey] {
-		f.setPeerKey(blocks, keyPresharedKey, presharedText(p))
+		f.setPeerKey(blocks, keyPresharedKey, p.PresharedKey.RevealText())
 	}
 	last := blocks[len(blocks)-1]
 	if !samePrefixes(p.AllowedIPs, current.AllowedIPs) || unreadable[keyAllowedIPs] {
@@ -83,13 +83,6 @@ func checkPeer(p Peer) (Peer, error) {
 
 func samePrefixes(a, b []netip.Prefix) bool {
 	return slices.Equal(engine.NormalizePrefixes(a), engine.NormalizePrefixes(b))
-}
-
-func presharedText(p Peer) string {
-	if p.PresharedKey.IsZero() {
-		return ""
-	}
-	return p.PresharedKey.Reveal().String()
 }
 
 func keepaliveText(p Peer) string {
@@ -178,7 +171,7 @@ func (f *File) appendPeer(p Peer) {
 		value string
 	}{
 		{keyPublicKey, p.PublicKey.String()},
-		{keyPresharedKey, presharedText(p)},
+		{keyPresharedKey, p.PresharedKey.RevealText()},
 		{keyAllowedIPs, prefixesText(p.AllowedIPs)},
 		{keyEndpoint, p.Endpoint},
 		{keyPersistentKeepalive, keepaliveText(p)},

@@ -193,16 +193,6 @@ func (f *File) String() string {
 	return fmt.Sprintf("configuration file %q with %d peers", f.Name, len(f.peers))
 }
 
-// HasInterface reports whether there is an [Interface] section, empty or not.
-func (f *File) HasInterface() bool {
-	for _, b := range f.blocks() {
-		if b.section == sectionInterface {
-			return true
-		}
-	}
-	return false
-}
-
 // Values returns all values of a key in sections of that name ("Interface", "Peer", or any other),
 // in the order of the file and as written, without comments. Names are compared in any case.
 func (f *File) Values(section, key string) []string {

@@ -71,8 +71,6 @@ func TestValues(t *testing.T) {
 	require.Equal(t, "51820", port)
 	_, ok = f.Get("Interface", "MTU")
 	require.False(t, ok)
-	require.True(t, f.HasInterface())
-	require.False(t, parseFixture(t, "peers-only.conf").HasInterface())
 
 	f = parseFixture(t, "unknown-keys.conf")
 	require.Equal(t, []string{"4"}, f.Values("Interface", "jc"))
@@ -82,11 +80,6 @@ func TestValues(t *testing.T) {
 	f = parseFixture(t, "hooks.conf")
 	require.Len(t, f.Values("Interface", "PostUp"), 3)
 	require.Equal(t, []string{`logger "%i goes down" # tell them`}, f.Values("Interface", "PreDown"))
-}
-
-func TestDirectives(t *testing.T) {
-	f := parseText(t, "# wgfleet: site berlin east\n[Interface]\n  ## wgfleet:adopt\n#wgfleet: \nMTU = 1 # wgfleet: no line of its own\n")
-	require.Equal(t, []Directive{{Line: 1, Name: "site", Value: "berlin east"}, {Line: 3, Name: "adopt"}}, f.Directives())
 }
 
 // secrets returns every private and preshared key of a file, and those in its comments.

@@ -31,7 +31,6 @@ func FuzzParse(f *testing.F) {
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(data, file.Bytes()))
 		file.Redacted()
-		file.Directives()
 		_ = file.String()
 		i, interfaceErr := file.Interface()
 		peers, peersErr := file.Peers()
