@@ -90,7 +90,7 @@ func readInto[T any](a *answer, v any, list *[]T) error {
 
 // Apply changes peers. Towards the original the changes go one by one, in their order, and those
 // that failed are in Failed: there is no roll-back, and Write.IfMatch is compared with a dump just
-// before.
+// before. What an error from there leaves done is in Applied all the same.
 func (c *Client) Apply(ctx context.Context, name string, body agent.Apply, w Write) (agent.Applied, error) {
 	if err := c.guard(carriesKeys(body), "a preshared key"); err != nil {
 		return agent.Applied{}, err

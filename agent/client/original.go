@@ -16,7 +16,8 @@ import (
 // slashed reports whether the original's router can't find the peer.
 func slashed(k wgtypes.Key) bool { return strings.Contains(k.String(), "/") }
 
-// applyOriginal does the changes by the original's peer calls, each by itself.
+// applyOriginal does the changes by the original's peer calls, each by itself. Where the agent is lost
+// on the way, what was done until then is returned with the error; After is "" then.
 func (c *Client) applyOriginal(ctx context.Context, name string, body agent.Apply, w Write) (agent.Applied, error) {
 	if body.Changes == nil {
 		return agent.Applied{}, errorf(Unsupported, "the original agent can't replace all peers at once")

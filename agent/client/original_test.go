@@ -1,7 +1,9 @@
 package client
 
 import (
+	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,30 @@ import (
 	"github.com/wgfleet/wgfleet/agent/client/originaltest"
 	"github.com/wgfleet/wgfleet/engine"
 )
+
+// The agent is lost half-way, or when it is asked what came of it: what it did is told.
+func TestOriginalIsLost(t *testing.T) {
+	for lost, want := range map[string][]string{"/peers": {keyText(1)}, "/dump": {keyText(1), keyText(2)}} {
+		old := originaltest.New(secret, engine.NewSecretKey(wgtypes.Key{8}).Clamped())
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if old.Writes() >= len(want) && strings.HasSuffix(r.URL.Path, lost) {
+				panic(http.ErrAbortHandler)
+			}
+			old.ServeHTTP(w, r)
+		}))
+		defer server.Close()
+		c, err := New(Options{BaseURL: server.URL, Secret: secret})
+		require.NoError(t, err)
+		defer c.Close()
+		changes := []agent.Change{
+			{Op: agent.OpPut, PeerBody: agent.PeerBody{PublicKey: keyText(1)}}, {Op: agent.OpPut, PeerBody: agent.PeerBody{PublicKey: keyText(2)}},
+		}
+		done, err := c.Apply(t.Context(), "wg0", agent.Apply{Changes: &changes}, Write{})
+		isKind(t, err, Unreachable)
+		require.Equal(t, want, done.Added)
+		require.Empty(t, done.After)
+	}
+}
 
 // The original's gaps: what can be done is done, and what can't is said.
 func TestOriginalDialect(t *testing.T) {
