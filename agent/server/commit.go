@@ -94,12 +94,22 @@ func configure(ctx context.Context, d engine.Device, before *model, c engine.Cha
 	return after, nil
 }
 
-// keep makes changes of the device durable: the journal first, which also knows the hash that the
-// file is about to have, then the file.
+// keep makes changes of the device durable.
 func (s *Server) keep(sl *slot, before, after *model, c engine.Changes, file *fileEdit) error {
 	r := changesRecord(c)
 	if !sl.kept.same(before) { // somebody else changed the device: all of it is kept now
-		r = sl.journal.state.whole(after.state, c)
+		r = sl.journal.state.replaced(after.state, c)
+	}
+	return s.persist(sl, r, file)
+}
+
+// persist makes a record durable and the file that goes with it: the journal first, which then knows
+// the hash that the file is about to have. On an error both are as before. Every write of a journal
+// goes through here.
+func (s *Server) persist(sl *slot, r record, file *fileEdit) error {
+	var was *lastState // what a failing file takes back; the announcement alone does no harm
+	if file != nil && file.write != nil && r.says() {
+		was = sl.journal.state.clone()
 	}
 	file.note(&r)
 	if err := sl.journal.append(r); err != nil {
@@ -107,26 +117,26 @@ func (s *Server) keep(sl *slot, before, after *model, c engine.Changes, file *fi
 	}
 	if err := file.commit(); err != nil {
 		sl.kept = nil
-		return errors.Join(err, sl.journal.append(changesRecord(inverse(c))))
+		if was != nil {
+			err = errors.Join(err, sl.journal.append(was.snapshot()))
+		}
+		return err
+	}
+	if file != nil {
+		sl.journal.saw(file.hash)
 	}
 	return nil
 }
 
-// inverse undoes changes.
-func inverse(c engine.Changes) engine.Changes {
-	var back engine.Changes
-	if c.Interface != nil {
-		back.Interface = &engine.InterfaceChange{Before: c.Interface.After, After: c.Interface.Before}
-	}
-	for _, p := range c.Peers {
-		back.Peers = append(back.Peers, engine.PeerChange{Before: p.After, After: p.Before})
-	}
-	return back
+// says reports whether a record changes the last good state itself.
+func (r record) says() bool {
+	return r.Reset || r.Interface != nil || len(r.Put)+len(r.Remove) > 0
 }
 
 // fileEdit is a change of the host's file that is ready to be made. A nil one changes nothing and
 // says nothing about the file.
 type fileEdit struct {
+	old    string // hash of the file that was edited; "" where there was none
 	hash   string // of the file afterwards; "" where there is none
 	edited bool   // a person had changed the file
 	write  *prepared
@@ -135,7 +145,7 @@ type fileEdit struct {
 // prepareEdit edits the file in memory and writes it beside the old one. An interface without a
 // file gets none.
 func (s *Server) prepareEdit(sl *slot, c engine.Changes) (*fileEdit, error) {
-	h, err := s.readHostFile(sl.name)
+	h, err := s.ownFile(sl)
 	if err != nil {
 		return nil, err
 	}
@@ -156,8 +166,8 @@ func (s *Server) withPending(sl *slot, c engine.Changes) engine.Changes {
 	}
 	all := engine.Changes{Interface: c.Interface}
 	for key, p := range pending {
-		change := engine.PeerChange{After: p}
-		if p == nil {
+		change := engine.PeerChange{After: p.peer}
+		if p.peer == nil {
 			change.Before = &engine.Peer{PublicKey: key}
 		}
 		all.Peers = append(all.Peers, change)
@@ -168,8 +178,7 @@ func (s *Server) withPending(sl *slot, c engine.Changes) engine.Changes {
 
 // replaceFile prepares a file with new content; old is the hash of the present one, "" for none.
 func (s *Server) replaceFile(sl *slot, path, old string, content []byte) (*fileEdit, error) {
-	known := sl.journal.state.files
-	e := &fileEdit{hash: hashOf(content), edited: old != "" && len(known) > 0 && !slices.Contains(known, old)}
+	e := &fileEdit{old: old, hash: hashOf(content), edited: sl.journal.state.foreign(old)}
 	if e.hash == old {
 		return e, nil
 	}
@@ -182,7 +191,7 @@ func (e *fileEdit) note(r *record) {
 	if e == nil {
 		return
 	}
-	r.File = &e.hash
+	r.File, r.Was = &e.hash, e.old
 	if e.edited {
 		r.Edited = &e.edited
 	}
@@ -201,17 +210,30 @@ func (e *fileEdit) discard() {
 	}
 }
 
-// noteFile records the file as it is now as ours.
-func (s *Server) noteFile(sl *slot) error {
-	h, err := s.readHostFile(sl.name)
-	if err != nil || h == nil {
-		return err
+// takeOver takes in the device of an interface that came up without us: its state is the last good
+// one from now on, where none was kept. What was kept stays, and with it whose the file is.
+func (s *Server) takeOver(ctx context.Context, sl *slot, d engine.Device) error {
+	last, up := sl.journal.state, true
+	switch {
+	case !last.whole():
+		m, _, err := observe(ctx, d)
+		if err != nil {
+			return sl.lost(d, err)
+		}
+		r := last.replaced(m.state, engine.Changes{})
+		hash, err := hashOfFile(s.confPath(sl.name))
+		if err != nil {
+			return err
+		}
+		if edited := last.foreign(hash); edited {
+			r.Edited = &edited
+		}
+		r.Files = []string{hash}
+		return s.persist(sl, r, nil)
+	case !last.up:
+		return s.persist(sl, record{Up: &up}, nil)
 	}
-	if slices.Contains(sl.journal.state.files, h.hash) {
-		return nil
-	}
-	edited := false
-	return sl.journal.append(record{File: &h.hash, Edited: &edited})
+	return nil
 }
 
 // follow schedules what an answer did not wait for: the host's file, the full read-back, compaction.
@@ -273,17 +295,10 @@ func (s *Server) flush(sl *slot) error {
 		return err
 	}
 	defer file.discard()
-	before := s.withPending(sl, engine.Changes{})
-	var r record
-	file.note(&r)
-	if err := sl.journal.append(r); err != nil {
-		return err
+	if len(sl.journal.state.pending) == 0 { // the file had them already
+		return nil
 	}
-	if err := file.commit(); err != nil {
-		// They are pending again: recording them once more says so.
-		return errors.Join(err, sl.journal.append(changesRecord(before)))
-	}
-	return nil
+	return s.persist(sl, record{}, file)
 }
 
 // verifyModel reads an owned device in full and compares. A difference means that somebody changed

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/wgfleet/wgfleet/agent"
@@ -79,25 +80,21 @@ func (s *Server) start(ctx context.Context, sl *slot) error {
 	return nil
 }
 
-// keepUp records an interface that just came up, and writes into its file what that does not hold.
+// keepUp records an interface that just came up from the file h (nil: none), and writes into the
+// file what that does not hold. Where a hook or a person changed it meanwhile, it is not ours.
 func (s *Server) keepUp(sl *slot, m *model, h *hostFile) error {
-	if err := s.flush(sl); err != nil {
-		return err
-	}
-	r := stateRecord(m.state)
-	up, edited, hash := true, false, ""
+	was := sl.journal.state.clone()
+	r := was.replaced(m.state, engine.Changes{})
+	edited, hash := false, ""
 	if h != nil {
-		now, err := s.readHostFile(sl.name)
-		if err != nil {
-			return err
-		}
-		if now != nil {
-			hash = now.hash
-		}
+		hash = h.hash
 	}
-	r.Up, r.Edited, r.File = &up, &edited, &hash
-	if err := sl.journal.append(r); err != nil {
+	r.Edited, r.Files = &edited, []string{hash}
+	if err := s.persist(sl, r, nil); err != nil {
 		return err
+	}
+	if err := s.flush(sl); err != nil {
+		return errors.Join(err, s.persist(sl, was.snapshot(), nil))
 	}
 	sl.kept = m
 	return nil
@@ -139,14 +136,14 @@ func (s *Server) halt(ctx context.Context, sl *slot, d engine.Device) error {
 	}
 	r, up := stateRecord(m.state), true
 	r.Up = &up
-	if err := sl.journal.append(r); err != nil {
+	if err := s.persist(sl, r, nil); err != nil {
 		return err
 	}
 	if err := s.bringDown(ctx, sl, d, strict); err != nil {
 		return err
 	}
 	up = false
-	return sl.journal.append(record{Up: &up})
+	return s.persist(sl, record{Up: &up}, nil)
 }
 
 // deleteInterface is DELETE: the interface goes down, its file and its last good state are removed.

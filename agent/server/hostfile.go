@@ -47,6 +47,27 @@ func (s *Server) readHostFile(name string) (*hostFile, error) {
 	return &hostFile{path: path, file: f, raw: raw, hash: hashOf(raw)}, nil
 }
 
+// ownFile is readHostFile for the holder of the slot: what the file was to hold and does is done.
+func (s *Server) ownFile(sl *slot) (*hostFile, error) {
+	h, err := s.readHostFile(sl.name)
+	if err == nil && h != nil {
+		sl.journal.saw(h.hash)
+	}
+	return h, err
+}
+
+// hashOfFile returns "" for a file that is not there.
+func hashOfFile(path string) (string, error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the interface's file: %w", err)
+	}
+	return hashOf(raw), nil
+}
+
 // edit makes the file say what the changes say.
 func (h *hostFile) edit(c engine.Changes) error {
 	if c.Interface != nil {

@@ -172,7 +172,21 @@ func (j *journal) removeOld() {
 }
 
 // append makes a record durable. On an error the state is as before.
-func (j *journal) append(r record) error {
+func (j *journal) append(r record) error { return j.write(r, true) }
+
+// saw tells that the host's file has that hash now. The disk is not waited for: where the record is
+// lost, the file says the same at the next start.
+func (j *journal) saw(hash string) {
+	if !j.state.awaits(hash) {
+		return
+	}
+	done := record{Done: true}
+	if j.write(done, false) != nil {
+		j.state.doFile(done)
+	}
+}
+
+func (j *journal) write(r record, wait bool) error {
 	if j.broken != nil {
 		return j.broken
 	}
@@ -182,7 +196,7 @@ func (j *journal) append(r record) error {
 	}
 	b := frame(payload)
 	_, err = j.log.WriteAt(b, j.size)
-	if err == nil {
+	if err == nil && wait {
 		err = j.log.Sync()
 	}
 	if err != nil {

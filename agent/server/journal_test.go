@@ -49,7 +49,7 @@ func TestJournalKeepsEverything(t *testing.T) {
 		t.Helper()
 		require.Equal(t, want, j.state.state())
 		require.True(t, j.state.up)
-		require.True(t, j.state.knows("hash"))
+		require.True(t, j.state.speaks("hash"))
 	}
 	check(j)
 	for range 3 {

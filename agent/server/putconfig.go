@@ -276,9 +276,7 @@ func (s *Server) putInEffect(ctx context.Context, sl *slot, d engine.Device, e *
 		return true, s.reload(ctx, sl, d, e, after)
 	}
 	if change.Empty() { // the file alone lagged behind
-		r := record{}
-		e.write.note(&r)
-		return true, errors.Join(sl.journal.append(r), e.write.commit())
+		return true, s.persist(sl, record{}, e.write)
 	}
 	sl.holders.sync(e.before)
 	if err := sl.holders.judge(e.before.state, change); err != nil {
@@ -348,40 +346,29 @@ func (s *Server) reload(ctx context.Context, sl *slot, d engine.Device, e *confi
 	return fmt.Errorf("%w; the interface was put back as it was", err)
 }
 
+// keepReload records what the device is now. A person's edit of the file stays noted: it was the
+// device's peers that came up, not the file's.
 func (s *Server) keepReload(sl *slot, m *model, e *configEdit) error {
-	was := sl.journal.state.snapshot()
-	r, up, edited := stateRecord(m.state), true, false
-	e.write.note(&r)
-	r.Up, r.Edited = &up, &edited
-	if err := sl.journal.append(r); err != nil {
+	r, up := stateRecord(m.state), true
+	r.Up = &up
+	if err := s.persist(sl, r, e.write); err != nil {
 		return err
-	}
-	sl.kept = nil
-	if err := e.write.commit(); err != nil {
-		return errors.Join(err, sl.journal.append(was))
 	}
 	sl.kept = m
 	return nil
 }
 
-// keepDown writes the file of an interface that stays down.
+// keepDown writes the file of an interface that stays down. Where the last good state speaks its
+// peers stay, with the endpoints that were looked up or seen; else the file goes on speaking.
 func (s *Server) keepDown(sl *slot, e *configEdit) error {
 	if !e.changed {
 		return nil
 	}
-	was := sl.journal.state.snapshot()
-	state := e.state
-	if last := sl.journal.state; last.known && e.old.PrivateKey.Equal(e.new.PrivateKey) && len(last.peers) > 0 {
-		state.Peers = last.state().Peers // with the endpoints that were looked up or seen
+	state, up, edited := e.state, false, true
+	if last := sl.journal.state; last.speaks(e.write.old) {
+		state.Peers, edited = last.state().Peers, false
 	}
-	r, up, edited := stateRecord(state), false, false
-	e.write.note(&r)
+	r := stateRecord(state)
 	r.Up, r.Edited = &up, &edited
-	if err := sl.journal.append(r); err != nil {
-		return err
-	}
-	if err := e.write.commit(); err != nil {
-		return errors.Join(err, sl.journal.append(was))
-	}
-	return nil
+	return s.persist(sl, r, e.write)
 }

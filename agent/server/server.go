@@ -283,7 +283,7 @@ func (s *Server) attach(ctx context.Context, sl *slot) (engine.Device, error) {
 		if err == nil {
 			sl.made = false
 			sl.set(d, b.Kind(), nil)
-			return d, s.noteFile(sl)
+			return d, s.takeOver(ctx, sl, d)
 		}
 		if !errors.Is(err, engine.ErrUnknownInterface) {
 			return nil, err

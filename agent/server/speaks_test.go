@@ -1,0 +1,174 @@
+package server
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/enginetest"
+)
+
+// Who speaks when an interface comes up: the last good state, its file or its device.
+
+// peerConf is the section of one peer.
+func peerConf(n int) string {
+	return "\n[Peer]\nPublicKey = " + key(n) + "\nAllowedIPs = " + enginetest.PeerIP(n).String() + "/32\n"
+}
+
+// edit changes the file of wg0 as a person does.
+func (n *node) edit(old, text string) {
+	n.t.Helper()
+	conf := n.conf("wg0")
+	require.Contains(n.t, conf, old)
+	writeConf(n.t, &n.o, "wg0", strings.Replace(conf, old, text, 1))
+}
+
+func (n *node) has(numbers ...int) {
+	n.t.Helper()
+	var want, have []string
+	for _, i := range numbers {
+		want = append(want, key(i))
+	}
+	for _, p := range n.device("wg0").Peers {
+		have = append(have, p.PublicKey.String())
+	}
+	require.ElementsMatch(n.t, want, have)
+}
+
+// liveNode is an agent that finds wg0 up with peer 1, and with its file where one is given.
+func liveNode(t *testing.T, conf string) *node {
+	return newNode(t, func(o *Options) {
+		if conf != "" {
+			writeConf(t, o, "wg0", conf)
+		}
+		private := enginetest.PrivateKey(t)
+		if f, err := (&Server{o: *o}).readHostFile("wg0"); err == nil && f != nil {
+			i, err := f.file.Interface()
+			require.NoError(t, err)
+			private = i.PrivateKey.Clamped()
+		}
+		d, err := o.Backend.Create(t.Context(), engine.Interface{Name: "wg0", PrivateKey: private})
+		require.NoError(t, err)
+		p := enginetest.Peers(2)
+		for i := range p {
+			if p[i].PublicKey == enginetest.PeerKey(1) {
+				require.NoError(t, d.Configure(t.Context(), engine.Changes{Peers: []engine.PeerChange{{After: &p[i]}}}))
+			}
+		}
+	})
+}
+
+// TestTakenOverComesBack: whom the agent only looked at comes up after a power cut as it was.
+func TestTakenOverComesBack(t *testing.T) {
+	n := liveNode(t, basicConf(t)+peerConf(1))
+	want := n.device("wg0")
+	n.crash()
+	require.Equal(t, want.Interface.PrivateKey, n.device("wg0").Interface.PrivateKey)
+	n.has(1)
+	n = liveNode(t, "")
+	n.mustDo("GET", dumpPath, nil)
+	require.NoError(t, n.fake().Close(t.Context()))
+	require.Equal(t, 409, n.do("GET", dumpPath, nil).status)
+	n.mustDo("POST", "/v1/wg/wg0/enable", nil)
+	n.has(1)
+}
+
+// TestTakenOverIsUp: what decides whether it comes up on a kernel.
+func TestTakenOverIsUp(t *testing.T) {
+	n := newNode(t, withConf(t))
+	n.mustDo("POST", "/v1/wg/wg0/disable", nil)
+	_, err := n.o.Backend.Create(t.Context(), engine.Interface{Name: "wg0", PrivateKey: enginetest.PrivateKey(t)})
+	require.NoError(t, err)
+	n.mustDo("GET", dumpPath, nil)
+	sl := n.server.slotFor("wg0")
+	require.True(t, sl.journal.state.up)
+}
+
+// TestEditBeforeTakeOver: a person edits the file while the agent is away and the interface up.
+func TestEditBeforeTakeOver(t *testing.T) {
+	n := liveNode(t, basicConf(t)+peerConf(1))
+	n.mustDo("POST", peersPath, peer(2))
+	n.stop()
+	n.edit(peerConf(1), "")
+	n.start()
+	n.mustDo("POST", peersPath, peer(3))
+	n.crash()
+	n.has(2, 3)
+}
+
+// TestEditBeforeReload: bringing the device's peers up again does not make the file ours.
+func TestEditBeforeReload(t *testing.T) {
+	n := newNode(t, func(o *Options) { writeConf(t, o, "wg0", basicConf(t)+peerConf(1)+peerConf(2)) })
+	n.edit(peerConf(1), "")
+	n.mustDo("PUT", configPath, map[string]any{"mtu": 1380})
+	n.has(1, 2)
+	n.mustDo("POST", peersPath, peer(3))
+	n.restart()
+	n.has(2, 3)
+}
+
+// TestEditWhileDown: a peer that was revoked by hand stays so, whatever is set through the agent.
+func TestEditWhileDown(t *testing.T) {
+	for name, before := range map[string]func(*node){
+		"while down": func(n *node) {
+			n.mustDo("POST", "/v1/wg/wg0/disable", nil)
+			n.edit(peerConf(1), "")
+		},
+		"while up": func(n *node) {
+			n.edit(peerConf(1), "")
+			n.mustDo("POST", peersPath, peer(3))
+			n.mustDo("DELETE", peersPath+"/"+key(3), nil)
+			n.mustDo("POST", "/v1/wg/wg0/disable", nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, func(o *Options) { writeConf(t, o, "wg0", basicConf(t)+peerConf(1)+peerConf(2)) })
+			before(n)
+			n.mustDo("PUT", configPath, map[string]any{"dns": "9.9.9.9"})
+			n.mustDo("POST", "/v1/wg/wg0/enable", nil)
+			n.has(2)
+		})
+	}
+}
+
+// TestCrashBeforeTheRename: the file was announced and never came; it follows, and what a person
+// does then costs no acknowledged peer.
+func TestCrashBeforeTheRename(t *testing.T) {
+	n := newNode(t, func(o *Options) { writeConf(t, o, "wg0", bigConf(t, 1200)) })
+	before := n.conf("wg0")
+	n.mustDo("POST", peersPath, peer(5000))
+	n.stop() // flushes
+	require.Contains(t, n.conf("wg0"), key(5000))
+	writeConf(t, &n.o, "wg0", before)
+	dropLast(t, filepath.Join(n.o.DataDir, stateFolder, "wg0"))
+	n.start()
+	require.Len(t, n.device("wg0").Peers, 1201)
+	require.Contains(t, n.conf("wg0"), key(5000))
+	n.stop()
+	writeConf(t, &n.o, "wg0", before+"# a person was here\n")
+	n.start()
+	require.Len(t, n.device("wg0").Peers, 1200, "it was in the file, so its absence is a person's doing")
+}
+
+// dropLast takes away the journal's last record, which was not waited for.
+func dropLast(t testing.TB, dir string) {
+	t.Helper()
+	j, err := openJournal(dir)
+	require.NoError(t, err)
+	data, err := os.ReadFile(j.logPath())
+	require.NoError(t, err)
+	var at, last int
+	for rest := data; len(rest) > 0; {
+		_, next, ok := unframe(rest)
+		require.True(t, ok)
+		last, at = at, at+len(rest)-len(next)
+		rest = next
+	}
+	require.Contains(t, string(data[last:]), "done")
+	require.NoError(t, os.Truncate(j.logPath(), int64(last)))
+	require.NoError(t, j.close())
+}
