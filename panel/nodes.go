@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/store"
@@ -176,21 +178,26 @@ func (s *Service) changeNode(ctx context.Context, id string, change func(*Node) 
 	return v, err
 }
 
-// DeleteNode forgets a node and its peers; the agent is not contacted, and its interface stays as
-// it is.
+// deleteTimeout bounds forgetting a node, which a caller who hangs up does not stop.
+const deleteTimeout = time.Minute
+
+// DeleteNode forgets a node and its peers, all or nothing; the agent is not contacted, and its
+// interface stays as it is.
 func (s *Service) DeleteNode(ctx context.Context, id string) error {
 	release, err := s.hold(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer release()
-	for {
-		left, err := s.deletePeersOf(ctx, id)
-		if err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
+	defer cancel()
+	limit := math.MaxInt
+	for left := true; left; {
+		left, err = s.deletePeersOf(ctx, id, limit)
+		if errors.Is(err, store.ErrTooLarge) && limit > deleteBatch {
+			left, limit = true, deleteBatch // more than the store takes at once
+		} else if err != nil {
 			return err
-		}
-		if !left {
-			break
 		}
 	}
 	s.states.drop(id)
@@ -200,12 +207,11 @@ func (s *Service) DeleteNode(ctx context.Context, id string) error {
 	return nil
 }
 
-// deleteBatch is how many peers one transaction forgets: each has several keys, and a transaction
-// is limited.
-const deleteBatch = 200
+// deleteBatch is how many peers one transaction forgets where one can't forget all.
+const deleteBatch = 1000
 
-// deletePeersOf forgets some peers and, with the last of them, the node.
-func (s *Service) deletePeersOf(ctx context.Context, id string) (left bool, err error) {
+// deletePeersOf forgets up to limit peers and, with the last of them, the node.
+func (s *Service) deletePeersOf(ctx context.Context, id string, limit int) (left bool, err error) {
 	err = s.o.Store.Update(ctx, func(tx store.Tx) error {
 		left = false
 		r, err := getNode(tx, id)
@@ -217,7 +223,7 @@ func (s *Service) deletePeersOf(ctx context.Context, id string) (left bool, err 
 			if err != nil {
 				return err
 			}
-			if count == deleteBatch {
+			if count == limit {
 				left = true
 				break
 			}
