@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/agent/client"
+	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/store"
 )
 
@@ -42,6 +44,14 @@ func (b *interfaceBook) get(id, digest string) (agent.InterfaceSummary, bool) {
 	return s.summary, ok && digest != "" && s.digest == digest
 }
 
+// last returns the settings last seen, whatever the digest is now.
+func (b *interfaceBook) last(id string) (agent.InterfaceSummary, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s, ok := b.byNode[id]
+	return s.summary, ok
+}
+
 // same reports whether the digest is the last one seen.
 func (b *interfaceBook) same(id, digest string) bool {
 	_, ok := b.get(id, digest)
@@ -71,6 +81,32 @@ func (s *Service) summary(ctx context.Context, n Node, a Agent, digest string) (
 	}
 	s.interfaces.put(n.ID, got)
 	return got, nil
+}
+
+// addressesOf returns the interface's own addresses as they were last seen, for those of an
+// interface that was taken over need be no wish of the panel. A node that was never looked at is
+// asked; one that can't be has none.
+func (s *Service) addressesOf(ctx context.Context, n Node) []netip.Prefix {
+	sum, ok := s.interfaces.last(n.ID)
+	if !ok && s.health.of(n.ID).Health != HealthOffline {
+		ctx, cancel := context.WithTimeout(ctx, s.o.NodeTimeout)
+		defer cancel()
+		a, err := s.reach(n)
+		if err == nil {
+			sum, err = s.summary(ctx, n, a, "")
+		}
+		if err != nil {
+			s.o.Logger.LogAttrs(ctx, slog.LevelDebug, "interface not read before an address is given out", slog.String("node", n.ID), slog.String("error", err.Error()))
+			return nil
+		}
+	}
+	var out []netip.Prefix
+	for _, text := range sum.Addresses {
+		if p, err := engine.ParseAddress(text); err == nil {
+			out = append(out, hostOf(p))
+		}
+	}
+	return out
 }
 
 // learn keeps what a contact has shown: which agent it is and, where it is not known, the

@@ -105,16 +105,14 @@ func randomKey(random io.Reader) (k wgtypes.Key, err error) {
 	return k, nil
 }
 
-// allocate gives the lowest free address of each pool.
+// allocate gives the lowest address of each pool that is neither used, nor the node's own, nor in
+// besides.
 func (st *nodeState) allocate(besides []netip.Prefix) ([]netip.Prefix, error) {
 	if len(st.node.IPPools) == 0 {
 		return nil, Invalid("allowed_ips", "must be given: the node has no address pool (ip_pool_cidr)")
 	}
-	used := st.used
-	if len(besides) > 0 {
-		used = slices.Concat(used, besides)
-		slices.SortFunc(used, ipam.Compare)
-	}
+	used := slices.Concat(st.used, st.node.own(), besides)
+	slices.SortFunc(used, ipam.Compare)
 	out := make([]netip.Prefix, 0, len(st.node.IPPools))
 	for _, pool := range st.node.IPPools {
 		a, err := ipam.Next(pool, slices.Values(used))
@@ -130,16 +128,18 @@ func (st *nodeState) allocate(besides []netip.Prefix) ([]netip.Prefix, error) {
 func (n Node) own() []netip.Prefix {
 	var out []netip.Prefix
 	for _, pool := range n.IPPools {
-		a := ipam.Own(pool).Addr()
-		out = append(out, netip.PrefixFrom(a, a.BitLen()))
+		out = append(out, hostOf(ipam.Own(pool)))
 	}
 	if n.Wish.Addresses != nil {
 		for _, p := range *n.Wish.Addresses {
-			out = append(out, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
+			out = append(out, hostOf(p))
 		}
 	}
 	return out
 }
+
+// hostOf is the address of an interface without its network.
+func hostOf(p netip.Prefix) netip.Prefix { return netip.PrefixFrom(p.Addr(), p.Addr().BitLen()) }
 
 // judge refuses what the node would refuse or WireGuard would take silently. The same prefix on
 // two peers is found by the store's index.

@@ -68,7 +68,7 @@ func (s *Service) createPeer(ctx context.Context, nodeID string, in PeerInput, b
 		p.Name = defaultName("peer", p.PublicKey)
 	}
 	if in.AllowedIPs == nil {
-		if p.AllowedIPs, err = st.allocate(besides); err != nil {
+		if p.AllowedIPs, err = st.allocate(slices.Concat(besides, s.addressesOf(ctx, st.node))); err != nil {
 			return PeerView{}, err
 		}
 		if err := p.checkMTU(); err != nil {
