@@ -11,8 +11,8 @@ var (
 	ErrNotFound     = errors.New("not found")                                       // 404
 	ErrConflict     = errors.New("conflict")                                        // 409
 	ErrUnauthorized = errors.New("unauthorized")                                    // 401
-	ErrForbidden    = errors.New("forbidden")                                       // 403
 	ErrNode         = errors.New("the node did not answer")                         // 502
+	ErrUnavailable  = errors.New("the panel can't store anything now")              // 503
 	ErrNoPrivateKey = errors.New("the panel does not have this peer's private key") // 409 no_private_key
 )
 

@@ -64,6 +64,7 @@ func New(o Options) (*Service, error) {
 	o.NodeTimeout = orDefault(o.NodeTimeout, DefaultNodeTimeout)
 	o.PollInterval = orDefault(o.PollInterval, DefaultPollInterval)
 	o.Parallel = orDefault(o.Parallel, DefaultParallel)
+	o.Store = storeBorder{o.Store}
 	return &Service{
 		o:          o,
 		agents:     agents{dial: o.Dial, byID: make(map[string]dialed)},

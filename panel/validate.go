@@ -13,8 +13,13 @@ import (
 	"github.com/wgfleet/wgfleet/engine"
 )
 
-// maxName is how many characters a name may have.
-const maxName = 128
+// Limits that keep a record well below what the store takes.
+const (
+	maxName       = 128  // characters of a name
+	maxURL        = 2048 // bytes
+	maxAllowedIPs = 4096 // prefixes of one list
+	maxDNS        = 64   // servers and domains
+)
 
 // problems collects refused fields.
 type problems struct {
@@ -48,6 +53,10 @@ func (p *problems) name(field, s string) string {
 
 func (p *problems) agentURL(field, s string) string {
 	s = strings.TrimSpace(s)
+	if len(s) > maxURL {
+		p.add(field, "is too long: %d bytes at most", maxURL)
+		return ""
+	}
 	u, err := url.Parse(s)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
 		p.add(field, "expected an http or https address with a host, for example http://10.0.0.5:8080")
@@ -69,6 +78,10 @@ func (p *problems) endpoint(field, s string) string {
 	s = strings.TrimSpace(s)
 	if s == "" {
 		return s
+	}
+	if len(s) > maxURL {
+		p.add(field, "is too long: %d bytes at most", maxURL)
+		return ""
 	}
 	host, port := splitEndpoint(s)
 	if port != "" {
@@ -123,6 +136,14 @@ func (p *problems) between(field string, v, low, high int, unit string) {
 	}
 }
 
+// atMost bounds the length of a list.
+func (p *problems) atMost(field string, n, limit int) bool {
+	if n > limit {
+		p.add(field, "has %d entries: %d at most", n, limit)
+	}
+	return n <= limit
+}
+
 func (p *problems) mtu(field string, v int, ipv6 bool) {
 	low := engine.MinMTU
 	if ipv6 {
@@ -135,6 +156,9 @@ func (p *problems) mtu(field string, v int, ipv6 bool) {
 func (p *problems) dns(field, s string) string {
 	parts := commaList(s)
 	if len(parts) == 0 {
+		return ""
+	}
+	if !p.atMost(field, len(parts), maxDNS) {
 		return ""
 	}
 	for i, part := range parts {
@@ -166,6 +190,9 @@ func (p *problems) prefixes(field, s string) string {
 	parts := commaList(s)
 	if len(parts) == 0 {
 		p.add(field, "must name at least one prefix")
+	}
+	if !p.atMost(field, len(parts), maxAllowedIPs) {
+		return ""
 	}
 	for i, part := range parts {
 		ip, err := engine.ParsePrefix(part)
@@ -200,6 +227,9 @@ func (p *problems) pools(field, s string) []netip.Prefix {
 
 // allowedIPs reads a peer's list.
 func (p *problems) allowedIPs(field string, list []string) []netip.Prefix {
+	if !p.atMost(field, len(list), maxAllowedIPs) {
+		return nil
+	}
 	out := make([]netip.Prefix, 0, len(list))
 	for _, text := range list {
 		ip, err := engine.ParsePrefix(text)

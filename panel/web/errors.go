@@ -60,6 +60,7 @@ var statuses = []struct {
 	{panel.ErrUnauthorized, http.StatusUnauthorized},
 	{panel.ErrForbidden, http.StatusForbidden},
 	{panel.ErrNode, http.StatusBadGateway},
+	{panel.ErrUnavailable, http.StatusServiceUnavailable},
 	{context.DeadlineExceeded, http.StatusGatewayTimeout},
 	{context.Canceled, http.StatusServiceUnavailable},
 }

@@ -27,6 +27,7 @@ var errorsOfPanel = map[string]struct {
 	"ErrUnauthorized": {panel.ErrUnauthorized, 401, `null`},
 	"ErrForbidden":    {panel.ErrForbidden, 403, `null`},
 	"ErrNode":         {panel.ErrNode, 502, `{"node_id":"","code":"unreachable","reason":"on the way: the node did not answer"}`},
+	"ErrUnavailable":  {panel.ErrUnavailable, 503, `null`},
 	"ErrNoPrivateKey": {panel.ErrNoPrivateKey, 409, `{"code":"no_private_key"}`},
 	"InvalidError":    {panel.Invalid("mtu", "too small"), 422, `[{"field":"mtu","error":"too small"}]`},
 	"NodeError":       {&panel.NodeError{NodeID: "n1", Code: "clock", Reason: "400 s off"}, 502, `{"node_id":"n1","code":"clock","reason":"400 s off"}`},
