@@ -38,11 +38,11 @@ func ok(v any) (*answer, error) { return jsonAnswer(http.StatusOK, v) }
 
 // errorAnswer turns an error into its answer. What went wrong here is logged; what the caller did
 // wrong is in the answer alone.
-func (s *Server) errorAnswer(ctx context.Context, q *request, id string, err error) *answer {
+func (s *Server) errorAnswer(ctx context.Context, q *request, err error) *answer {
 	e := toError(err)
 	if e.Code == agent.CodeInternal {
 		s.o.Logger.LogAttrs(ctx, slog.LevelError, "request failed", slog.String("route", q.route.name),
-			slog.String("interface", logged(q.route.iface)), slog.String("error", err.Error()), slog.String("id", id))
+			slog.String("interface", logged(q.route.iface)), slog.String("error", err.Error()), slog.String("id", q.id))
 	}
 	a, bad := jsonAnswer(e.Code.Status(), e)
 	if bad != nil {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -30,6 +31,12 @@ func benchNode(b *testing.B, n int) *node {
 
 // call is a signed request that goes to the handler directly.
 func (n *node) call(method, target string, body []byte, headers ...string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	n.callTo(w, method, target, body, headers...)
+	return w
+}
+
+func (n *node) callTo(w http.ResponseWriter, method, target string, body []byte, headers ...string) {
 	r := httptest.NewRequest(method, target, strings.NewReader(string(body)))
 	stamp, nonce := strconv.FormatInt(n.now().Unix(), 10), agent.NewNonce()
 	r.Header.Set(agent.HeaderTimestamp, stamp)
@@ -41,9 +48,7 @@ func (n *node) call(method, target string, body []byte, headers ...string) *http
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	w := httptest.NewRecorder()
 	n.server.ServeHTTP(w, r)
-	return w
 }
 
 var sizes = []int{10, 1000, 10000}

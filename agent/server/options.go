@@ -57,9 +57,12 @@ const (
 	hookTimeout            = 2 * time.Minute
 	resolveTimeout         = 5 * time.Second
 	bodyTimeout            = 30 * time.Second
-	discardTimeout         = 2 * time.Second // of a body that was refused for its size
+	discardTimeout         = 2 * time.Second  // of a body that was refused for its size
+	sendTimeout            = 30 * time.Second // of each sendStep of an answer
 	slotTimeout            = 30 * time.Second
 )
+
+const sendStep = 64 << 10 // bytes
 
 // HookRunner runs one wg-quick(8) hook of an interface, with %i replaced. It returns when the hook is
 // done, or soon after ctx is.

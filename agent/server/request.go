@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 // request is one request on its way through the server.
 type request struct {
+	id     string // for the log and the answer to a failure
 	http   *http.Request
 	route  route
 	target string // path and query as on the wire
@@ -34,20 +36,21 @@ type handler func(*Server, context.Context, *request) (*answer, error)
 // signed.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	id := agent.NewNonce()
-	q := &request{http: r, target: target(r.RequestURI), v2: r.Header[agent.HeaderNonce] != nil}
+	// The connection may still have the deadline of the answer before.
+	http.NewResponseController(w).SetWriteDeadline(time.Time{}) //nolint:errcheck // as in writeWithin
+	q := &request{id: agent.NewNonce(), http: r, target: target(r.RequestURI), v2: r.Header[agent.HeaderNonce] != nil}
 	path, _, _ := strings.Cut(q.target, "?")
 	q.route = s.router.match(path)
 	a, err := s.serve(w, q)
 	if err != nil {
-		a = s.errorAnswer(r.Context(), q, id, err)
+		a = s.errorAnswer(r.Context(), q, err)
 	}
 	s.send(w, q, a)
 	s.o.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
 		slog.String("method", logged(r.Method)), slog.String("route", q.route.name),
 		slog.String("interface", logged(q.route.iface)), slog.Int("status", a.status),
 		slog.Float64("ms", float64(time.Since(began).Microseconds())/1000),
-		slog.String("remote", r.RemoteAddr), slog.String("id", id))
+		slog.String("remote", r.RemoteAddr), slog.String("id", q.id))
 }
 
 // logged cuts what a stranger chose; slog quotes it.
@@ -61,7 +64,9 @@ func logged(s string) string {
 func (s *Server) serve(w http.ResponseWriter, q *request) (a *answer, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			a, err = nil, fmt.Errorf("panic of type %T: %s", p, debug.Stack())
+			s.o.Logger.LogAttrs(q.http.Context(), slog.LevelError, "panic", slog.String("type", fmt.Sprintf("%T", p)),
+				slog.String("stack", string(debug.Stack())), slog.String("id", q.id))
+			a, err = nil, agent.Errorf(agent.CodeInternal, "internal error: the agent's log has it under %s", q.id)
 		}
 	}()
 	if strings.Contains(q.http.RequestURI, "|") {
@@ -128,10 +133,24 @@ func (s *Server) send(w http.ResponseWriter, q *request, a *answer) {
 		// Without it the server would read the body before it lets the answer go.
 		http.NewResponseController(w).EnableFullDuplex() //nolint:errcheck // HTTP/2 is full duplex
 	}
-	w.WriteHeader(a.status)
-	w.Write(body) //nolint:errcheck // the client has gone
+	writeWithin(w, a.status, body)
 	if refused {
 		discard(w, q.http)
+	}
+}
+
+// writeWithin writes an answer piece by piece, for each of which the client has sendTimeout: one that
+// does not read keeps no connection for ever.
+func writeWithin(w http.ResponseWriter, status int, body []byte) {
+	control := http.NewResponseController(w)
+	limit := func() { control.SetWriteDeadline(time.Now().Add(sendTimeout)) } //nolint:errcheck // the server's own writer has deadlines
+	limit()
+	w.WriteHeader(status)
+	for piece := range slices.Chunk(body, sendStep) {
+		limit()
+		if _, err := w.Write(piece); err != nil {
+			return // the client has gone
+		}
 	}
 }
 
