@@ -58,7 +58,6 @@ var statuses = []struct {
 	{panel.ErrNotFound, http.StatusNotFound},
 	{panel.ErrConflict, http.StatusConflict},
 	{panel.ErrUnauthorized, http.StatusUnauthorized},
-	{panel.ErrForbidden, http.StatusForbidden},
 	{panel.ErrNode, http.StatusBadGateway},
 	{panel.ErrUnavailable, http.StatusServiceUnavailable},
 	{context.DeadlineExceeded, http.StatusGatewayTimeout},

@@ -25,7 +25,6 @@ var errorsOfPanel = map[string]struct {
 	"ErrNotFound":     {panel.ErrNotFound, 404, `null`},
 	"ErrConflict":     {panel.ErrConflict, 409, `null`},
 	"ErrUnauthorized": {panel.ErrUnauthorized, 401, `null`},
-	"ErrForbidden":    {panel.ErrForbidden, 403, `null`},
 	"ErrNode":         {panel.ErrNode, 502, `{"node_id":"","code":"unreachable","reason":"on the way: the node did not answer"}`},
 	"ErrUnavailable":  {panel.ErrUnavailable, 503, `null`},
 	"ErrNoPrivateKey": {panel.ErrNoPrivateKey, 409, `{"code":"no_private_key"}`},
