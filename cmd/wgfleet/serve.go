@@ -13,7 +13,7 @@ func newServe(con *console) *cobra.Command {
 		Use: "serve", Short: "Run a node: the agent, and with --panel the panel", Args: usage(0, 0),
 		Long: `Run a node: the agent role always (unless --no-agent), the panel role with --panel.
 
-A setting comes from its flag, else from its variable (in brackets), else from the file .env in
+A setting comes from its flag, else from its variable (in brackets, before its name in YAML), else from .env in
 the working folder, else from the file --config, else it has its default.`,
 		Example: `  WG_AGENT_SECRET=$(wgfleet secret) wgfleet serve
   wgfleet serve --panel

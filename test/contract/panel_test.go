@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -195,6 +196,37 @@ func TestFirstStart(t *testing.T) {
 	f.start()
 	require.Equal(t, "in_sync", f.drift()["status"], "after a power cut")
 	require.Len(t, f.ok("GET", f.nodePath("/peers"), nil), 1)
+}
+
+// Who loses the file of an interface must not get another identity under its name.
+func TestAMissingFileIsNoNewIdentity(t *testing.T) {
+	f := newFleet(t)
+	f.peer("laptop")
+	f.stop()
+	file := readFile(t, f.file())
+	require.NoError(t, os.Remove(f.file()))
+	f.start()
+	require.NoFileExists(t, f.file())
+	require.Equal(t, "unknown", f.drift()["status"])
+	require.Len(t, f.ok("GET", "/api/nodes", nil), 1)
+	require.Contains(t, f.logs.String(), "put wg0.conf back")
+	f.stop()
+	require.NoError(t, os.WriteFile(f.file(), []byte(file), 0o600))
+	f.start()
+	require.Equal(t, "in_sync", f.drift()["status"])
+}
+
+func TestALostMasterKeyIsNotReplaced(t *testing.T) {
+	f := newFleet(t)
+	f.stop()
+	key := filepath.Join(f.dir, "data", "master.key")
+	require.NoError(t, os.Rename(key, key+".away"))
+	cmd := exec.Command(binary, f.args...)
+	cmd.Dir, cmd.Env = f.dir, f.env
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "put it back")
+	require.NoFileExists(t, key)
 }
 
 func TestAnUnknownNodeIsNotInSync(t *testing.T) {

@@ -39,9 +39,9 @@ type raw struct {
 
 // AddFlags adds a flag for every setting, and --config.
 func AddFlags(f *pflag.FlagSet) {
-	f.String("config", "", "YAML file with settings [$"+configEnv+"]")
+	f.String("config", "", "YAML file with settings, by the dotted names in brackets [$"+configEnv+"]")
 	for _, s := range settings {
-		help := s.help + " [$" + s.env + "]"
+		help := s.help + " [$" + s.env + ", " + s.key + "]"
 		if s.kind == toggle {
 			f.Bool(s.flag, s.def == "true", help)
 			continue

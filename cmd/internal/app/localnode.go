@@ -41,9 +41,18 @@ func (p *process) ensureLocalNode(ctx context.Context, service *panel.Service, u
 		return localHost{}, err
 	}
 	defer c.Close()
-	iface, err := p.localInterface(ctx, c)
+	known, err := knownLocalNode(ctx, service)
+	if err != nil {
+		return localHost{}, err
+	}
+	iface, err := p.localInterface(ctx, c, known.WGInterface)
 	if err != nil {
 		return localHost{}, fmt.Errorf("this host's agent at %s: %w", url, err)
+	}
+	if iface.Name == "" {
+		p.log.Warn("the interface of this host's node is not there: put its file back", slog.String("interface", known.WGInterface),
+			slog.String("conf_dir", p.ConfDir))
+		return localHost{node: known}, nil
 	}
 	name, err := os.Hostname()
 	if err != nil || name == "" {
@@ -58,17 +67,36 @@ func (p *process) ensureLocalNode(ctx context.Context, service *panel.Service, u
 	return localHost{node: node, iface: iface}, nil
 }
 
-// localInterface returns wg0, else the first interface, else makes wg0.
-func (p *process) localInterface(ctx context.Context, c *client.Client) (agent.InterfaceSummary, error) {
+// knownLocalNode is this host's node of an earlier start; the zero value where there was none.
+func knownLocalNode(ctx context.Context, service *panel.Service) (panel.NodeView, error) {
+	nodes, _, err := service.Nodes(ctx, panel.Page{})
+	if err != nil {
+		return panel.NodeView{}, fmt.Errorf("list the nodes: %w", err)
+	}
+	if i := slices.IndexFunc(nodes, func(n panel.NodeView) bool { return n.IsPanelNode }); i >= 0 {
+		return nodes[i], nil
+	}
+	return panel.NodeView{}, nil
+}
+
+// localInterface returns the interface known from an earlier start, else wg0, else the first one,
+// else makes wg0. A known one that is not there is never made anew: that would be another identity
+// under its name. The zero value says so.
+func (p *process) localInterface(ctx context.Context, c *client.Client, known string) (agent.InterfaceSummary, error) {
 	list, err := c.Interfaces(ctx)
 	if err != nil {
 		return agent.InterfaceSummary{}, err
 	}
-	if i := slices.IndexFunc(list, func(s agent.InterfaceSummary) bool { return s.Name == firstInterface }); i >= 0 {
-		return list[i], nil
+	for _, name := range []string{known, firstInterface} {
+		if i := slices.IndexFunc(list, func(s agent.InterfaceSummary) bool { return s.Name == name }); i >= 0 {
+			return list[i], nil
+		}
 	}
 	if len(list) > 0 {
 		return list[0], nil
+	}
+	if known != "" {
+		return agent.InterfaceSummary{}, nil
 	}
 	if err := p.makeInterface(ctx, c); err != nil {
 		return agent.InterfaceSummary{}, fmt.Errorf("make %s: %w", firstInterface, err)

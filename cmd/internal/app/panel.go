@@ -3,9 +3,12 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -69,15 +72,19 @@ func (p *process) startPanel(ctx context.Context, local string) error {
 		}
 		p.ready.NodeID = host.node.ID
 	}
+	p.watchNodes(ctx, service)
 	p.welcome(host, made)
 	return nil
 }
 
-// newService opens the store and starts the health checks.
+// newService opens the store.
 func (p *process) newService(ctx context.Context) (*panel.Service, error) {
 	path := p.Panel.MasterKeyFile
 	if path == "" {
 		path = p.file(masterKeyFile)
+	}
+	if err := p.keyBesideStore(path); err != nil {
+		return nil, err
 	}
 	master, err := store.LoadOrCreateMasterKey(path)
 	if err != nil {
@@ -101,6 +108,24 @@ func (p *process) newService(ctx context.Context) (*panel.Service, error) {
 		return nil, err
 	}
 	p.cleanups.add("the panel", closing(func() error { service.Close(); return nil }))
+	return service, nil
+}
+
+// keyBesideStore refuses to make a new master key where there is a store: it could not open it.
+func (p *process) keyBesideStore(path string) error {
+	_, err := os.Stat(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil // LoadOrCreateMasterKey judges what is there
+	}
+	if _, err := os.Stat(p.file(panelFolder)); err != nil {
+		return nil //nolint:nilerr // no store yet: the first start
+	}
+	return fmt.Errorf("the master key %s is not there, and the panel's store in %s is sealed with it: put it back, or name it with WGFLEET_MASTER_KEY_FILE",
+		path, p.file(panelFolder))
+}
+
+// watchNodes runs the health checks until ctx ends; the first one is now.
+func (p *process) watchNodes(ctx context.Context, service *panel.Service) {
 	ended := make(chan struct{})
 	p.tasks.Go(func() error {
 		defer close(ended)
@@ -114,7 +139,6 @@ func (p *process) newService(ctx context.Context) (*panel.Service, error) {
 			return ctx.Err()
 		}
 	})
-	return service, nil
 }
 
 // agentTLS says how the panel knows agents and shows itself to them.

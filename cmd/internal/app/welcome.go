@@ -14,10 +14,14 @@ func (p *process) welcome(host localHost, keyMade bool) {
 		fmt.Fprintf(&b, "Administrator's key, shown this once: %s\n", string(p.ready.AdminKey))
 	}
 	if p.Panel.AdminKey == "" {
-		fmt.Fprintf(&b, "  kept in %s\n", p.file(AdminKeyFile))
+		fmt.Fprintf(&b, "The administrator's key is kept in %s\n", p.file(AdminKeyFile))
 	}
 	node := "NODE"
-	if host.node.ID != "" {
+	if host.node.ID != "" && host.iface.Name == "" {
+		node = host.node.Name
+		fmt.Fprintf(&b, "This host is the node %s, and its interface %s is not there: put %s.conf back into %s and restart\n",
+			node, host.node.WGInterface, host.node.WGInterface, p.ConfDir)
+	} else if host.node.ID != "" {
 		node = host.node.Name
 		fmt.Fprintf(&b, "This host is the node %s: interface %s (%s), UDP port %d, %s\n", node, host.iface.Name, host.iface.Backend,
 			host.iface.ListenPort, strings.Join(host.iface.Addresses, ", "))
