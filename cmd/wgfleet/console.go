@@ -141,6 +141,30 @@ func printable(s string) string {
 	}, s)
 }
 
+// plain puts a value of the API into words: texts and numbers as they are, a list as [a b], the
+// rest as JSON.
+func plain(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "none"
+	case string:
+		return printable(v)
+	case []string:
+		return "[" + printable(strings.Join(v, " ")) + "]"
+	case []any:
+		parts := make([]string, len(v))
+		for i, part := range v {
+			parts[i] = plain(part)
+		}
+		return "[" + strings.Join(parts, " ") + "]"
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return printable(fmt.Sprint(v))
+	}
+	return printable(string(b))
+}
+
 // confirm asks a question that only y or yes agrees to. Without a terminal nobody can answer.
 func (c *console) confirm(ctx context.Context, question string) error {
 	if !c.terminal {

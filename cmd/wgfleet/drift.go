@@ -170,19 +170,19 @@ func (c *console) printReport(r namedReport) {
 	c.printf("%s: %s, %d missing, %d mismatched, %d unknown\n", c.paint(bold, name), c.paint(red, "drift"),
 		len(r.Missing), len(r.Mismatched), len(r.Unknown))
 	for _, p := range r.Missing {
-		c.printf("  missing     %s %s %v\n", p.PublicKey, printable(p.Name), p.AllowedIPs)
+		c.printf("  missing     %s %s %s\n", p.PublicKey, printable(p.Name), plain(p.AllowedIPs))
 	}
 	for _, p := range r.Mismatched {
 		c.printf("  mismatched  %s %s\n", p.PublicKey, printable(p.Name))
 		for _, m := range p.Mismatches {
-			c.printf("                %s: expected %v, is %v\n", m.Field, m.Expected, m.Actual)
+			c.printf("                %s: expected %s, is %s\n", m.Field, plain(m.Expected), plain(m.Actual))
 		}
 	}
 	for _, p := range r.Unknown {
-		c.printf("  unknown     %s %v\n", p.PublicKey, p.AllowedIPs)
+		c.printf("  unknown     %s %s\n", p.PublicKey, plain(p.AllowedIPs))
 	}
 	for _, m := range r.Interface {
-		c.printf("  interface   %s: expected %v, is %v\n", m.Field, m.Expected, m.Actual)
+		c.printf("  interface   %s: expected %s, is %s\n", m.Field, plain(m.Expected), plain(m.Actual))
 	}
 }
 

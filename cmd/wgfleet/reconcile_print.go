@@ -1,6 +1,10 @@
 package main
 
-import "github.com/wgfleet/wgfleet/cmd/internal/panelclient"
+import (
+	"strings"
+
+	"github.com/wgfleet/wgfleet/cmd/internal/panelclient"
+)
 
 // signs stand before the steps of a plan, by what they do.
 var signs = map[string]struct{ sign, sgr string }{
@@ -16,9 +20,9 @@ func (c *console) printPlan(p step) {
 	}
 	for _, s := range p.Plan.Steps {
 		sign := signs[s.Op]
-		c.printf("  %s %s %s\n", c.paint(sign.sgr, sign.sign), s.PublicKey, printable(s.Name))
+		c.printf("  %s %s\n", c.paint(sign.sgr, sign.sign), strings.TrimSpace(s.PublicKey+" "+printable(s.Name)))
 		for _, m := range s.Changes {
-			c.printf("      %s: %v becomes %v\n", m.Field, m.Actual, m.Expected)
+			c.printf("      %s: %s becomes %s\n", m.Field, plain(m.Actual), plain(m.Expected))
 		}
 		for _, t := range s.Takes {
 			c.printf("      %s %s from peer %s, which the panel does not know\n", c.paint(red, "takes"), t.Prefix, t.From)
@@ -39,7 +43,7 @@ func (c *console) printInterface(p step) {
 		return
 	}
 	for _, m := range p.Residual.Interface {
-		c.printf("  %s interface %s: %v becomes %v\n", c.paint(yellow, "~"), m.Field, m.Actual, m.Expected)
+		c.printf("  %s interface %s: %s becomes %s\n", c.paint(yellow, "~"), m.Field, plain(m.Actual), plain(m.Expected))
 	}
 	if !p.iface {
 		c.hint("  the interface's own settings are written only with --interface")
