@@ -117,31 +117,29 @@ func sameInterface(a, b Interface) bool {
 		a.MTU == b.MTU && slices.Equal(NormalizeAddresses(a.Addresses), NormalizeAddresses(b.Addresses))
 }
 
-// Patch returns the normalized peers after the changes; peers itself is not changed.
+// Patch returns the peers after the changes, each of another peer. Both are normalized and stay as
+// they are. As on a device, a change that names no endpoint leaves the one that is known.
 func Patch(peers []Peer, changes []PeerChange) []Peer {
-	byKey := make(map[wgtypes.Key]*Peer, len(changes))
-	added := make([]Peer, 0, len(changes))
-	for _, c := range changes {
-		byKey[c.Key()] = c.After
-	}
+	changes = slices.Clone(changes)
+	slices.SortFunc(changes, func(a, b PeerChange) int {
+		x, y := a.Key(), b.Key()
+		return bytes.Compare(x[:], y[:])
+	})
 	out := make([]Peer, 0, len(peers)+len(changes))
-	for _, p := range peers {
-		after, touched := byKey[p.PublicKey]
-		switch {
-		case !touched:
-			out = append(out, p)
-		case after != nil:
-			out = append(out, *after)
+	for _, c := range changes {
+		i, found := searchPeer(peers, c.Key())
+		out = append(out, peers[:i]...)
+		peers = peers[i:]
+		if c.After != nil {
+			out = append(out, *c.After)
 		}
-		delete(byKey, p.PublicKey)
-	}
-	for _, p := range byKey {
-		if p != nil {
-			added = append(added, *p)
+		if !found {
+			continue
 		}
+		if c.After != nil && !c.After.Endpoint.IsValid() {
+			out[len(out)-1].Endpoint = peers[0].Endpoint
+		}
+		peers = peers[1:]
 	}
-	if len(added) == 0 {
-		return out
-	}
-	return NormalizePeers(append(out, added...))
+	return append(out, peers...)
 }

@@ -39,6 +39,29 @@ func TestDiffThenPatchIsTheWantedState(t *testing.T) {
 	})
 }
 
+func TestPatchKeepsEndpointsThatNobodyNames(t *testing.T) {
+	known, named := netip.MustParseAddrPort("192.0.2.1:5"), netip.MustParseAddrPort("192.0.2.2:6")
+	for _, n := range []int{1, 100} {
+		have := enginetest.Peers(n)
+		var changes []engine.PeerChange
+		for i := range have {
+			have[i].Endpoint = known
+			after := have[i]
+			after.Endpoint, after.PersistentKeepalive = netip.AddrPort{}, 25
+			if i == 0 {
+				after.Endpoint = named
+			}
+			changes = append(changes, engine.PeerChange{Before: &have[i], After: &after})
+		}
+		slices.Reverse(changes)
+		for i, p := range engine.Patch(have, changes) {
+			require.Equal(t, 25, p.PersistentKeepalive)
+			require.Equal(t, i == 0, p.Endpoint == named)
+			require.Equal(t, i != 0, p.Endpoint == known)
+		}
+	}
+}
+
 // The oracle is slow and obvious: two maps.
 func TestDiffIsMinimal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -91,6 +91,30 @@ func TestDryRun(t *testing.T) {
 	require.Equal(t, would, did)
 }
 
+// TestManyChangesKeepEndpoints: the model after many changes is what the device holds, so that asking
+// for the same once more writes nothing.
+func TestManyChangesKeepEndpoints(t *testing.T) {
+	n := newNode(t, withConf(t))
+	var peers []any
+	for i := range readBackBelow + 1 {
+		peers = append(peers, with(peer(i), "endpoint", "192.0.2.1:5"))
+	}
+	_, r := n.apply(map[string]any{"peers": peers})
+	require.Equal(t, 200, r.status, "%s", r.body)
+	for _, many := range []int{1, patchLimit + 1} {
+		var changes []any
+		for i := range many {
+			changes = append(changes, map[string]any{"op": "put", "public_key": key(i), "persistent_keepalive": many})
+		}
+		_, r = n.apply(map[string]any{"changes": changes})
+		require.Equal(t, 200, r.status, "%s", r.body)
+		calls := n.fake().Configures()
+		a, _ := n.apply(map[string]any{"changes": []any{map[string]any{"op": "put", "public_key": key(0), "endpoint": "192.0.2.1:5"}}})
+		require.Empty(t, a.Updated, many)
+		require.Equal(t, calls, n.fake().Configures())
+	}
+}
+
 // TestWhatIsLeftOut: in the whole desired state it means none, in a change it stays.
 func TestWhatIsLeftOut(t *testing.T) {
 	n := newNode(t, withConf(t))

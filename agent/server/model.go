@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/netip"
@@ -14,7 +13,8 @@ import (
 	"github.com/wgfleet/wgfleet/engine"
 )
 
-// patchLimit is how many changes are worked into a sorted list one by one; more make a new one.
+// patchLimit is how many changes are worked into the sorted lines of a digest one by one; after more
+// they are made anew.
 const patchLimit = 64
 
 // model is what a device holds at one moment. It never changes, but for the digests that are
@@ -99,7 +99,7 @@ func (m *model) patched(c engine.Changes) *model {
 		state.Interface = c.Interface.After
 		state.Interface.Addresses = engine.NormalizeAddresses(state.Interface.Addresses)
 	}
-	state.Peers = patchPeers(m.state.Peers, c.Peers)
+	state.Peers = engine.Patch(m.state.Peers, c.Peers)
 	n := newModel(state)
 	if len(c.Peers) > patchLimit {
 		return n
@@ -129,34 +129,6 @@ func (l *lines) patched(changes []engine.PeerChange, k engine.MACKey) *lines {
 		}
 	}
 	return &lines{sorted: sorted}
-}
-
-// patchPeers is engine.Patch for peers and changes that are normalized; peers is not changed.
-func patchPeers(peers []engine.Peer, changes []engine.PeerChange) []engine.Peer {
-	if len(changes) > patchLimit {
-		return engine.Patch(peers, changes)
-	}
-	out := make([]engine.Peer, len(peers), len(peers)+len(changes))
-	copy(out, peers)
-	for _, c := range changes {
-		key := c.Key()
-		i, found := slices.BinarySearchFunc(out, key, func(p engine.Peer, k wgtypes.Key) int {
-			return bytes.Compare(p.PublicKey[:], k[:])
-		})
-		switch {
-		case c.After == nil && found:
-			out = slices.Delete(out, i, i+1)
-		case c.After != nil && found:
-			endpoint := out[i].Endpoint
-			out[i] = *c.After
-			if !out[i].Endpoint.IsValid() { // not asked for: it stays
-				out[i].Endpoint = endpoint
-			}
-		case c.After != nil:
-			out = slices.Insert(out, i, *c.After)
-		}
-	}
-	return out
 }
 
 // holders says which peer holds a prefix in one model. Only who has the slot touches it.
@@ -208,7 +180,7 @@ func (h *holders) judge(before engine.State, c engine.Changes) error {
 			return err
 		}
 		own = c.Interface.After.PrivateKey.PublicKey()
-		if _, peer := engine.Lookup(patchPeers(before.Peers, c.Peers), own); peer {
+		if _, peer := engine.Lookup(engine.Patch(before.Peers, c.Peers), own); peer {
 			return &engine.FieldError{Field: "private_key", Reason: "a peer of this interface has this key"}
 		}
 	}
