@@ -241,6 +241,7 @@ func TestRefusals(t *testing.T) {
 	require.Equal(t, ClockOff, e.Kind)
 	require.InDelta(t, time.Hour.Seconds(), e.Skew.Seconds(), 5)
 	require.Equal(t, Unauthorized, refuse(401, `{"error":"Invalid signature","code":"invalid_signature"}`).Kind)
+	require.Equal(t, Unreachable, refuse(401, `{"error":"this X-Nonce was used already","code":"nonce_replayed"}`).Kind, "the first of the two may have been done")
 	require.Equal(t, Malformed, refuse(307, "").Kind)
 	require.Contains(t, refuse(500, "a\nb <html> "+strings.Repeat("x", 1000)).Reason, "500")
 	require.NotContains(t, refuse(500, `{"error":"a\nb"}`).Reason, "\n")

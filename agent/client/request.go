@@ -182,6 +182,10 @@ func (c *Client) refusal(a *answer, v2 bool) *Error {
 			e.Skew = a.date.Sub(c.o.Now()).Round(time.Second)
 			e.Reason += fmt.Sprintf(": the agent's is off by %s", e.Skew)
 		}
+	case said.Code == agent.CodeReplayed:
+		// Each request has its own nonce: this one came twice, and the first may have been done.
+		e.Kind = Unreachable
+		e.Reason = "the agent's answer was lost: somebody on the way sent the request again, and whether it was done is not known"
 	case said.Code == agent.CodeWrongNode:
 		e.Kind = NotAuthentic
 		e.Reason = "another agent answers there than the one first met: give the node its secret again to accept the new one"
