@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/wgfleet/wgfleet/agent"
@@ -33,6 +34,9 @@ func (s *Server) authenticate(w http.ResponseWriter, q *request) error {
 		return agent.Errorf(agent.CodeRateLimited, "too many requests with wrong signatures came from this address")
 	}
 	body, err := s.budget.read(w, q.http)
+	if errors.Is(err, errBroken) {
+		s.failures.failed(source, now) // it held memory for up to bodyTimeout
+	}
 	if err != nil {
 		return err
 	}

@@ -4,16 +4,20 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -257,8 +261,8 @@ func TestBodyOfUnknownLength(t *testing.T) {
 	r.Header.Set(agent.HeaderTimestamp, strconv.FormatInt(time.Now().Unix(), 10))
 	r.Header.Set(agent.HeaderSignature, "0")
 	require.Equal(t, 413, n.send(r).status)
-	require.True(t, n.server.budget.held.TryAcquire(maxUnverified), "nothing is held any more")
-	n.server.budget.held.Release(maxUnverified)
+	require.Zero(t, n.server.budget.held, "nothing is held any more")
+	require.Empty(t, n.server.budget.bySource)
 }
 
 type zeros struct{}
@@ -270,11 +274,52 @@ func (zeros) Read(p []byte) (int, error) {
 
 func TestUnverifiedBodiesAreBounded(t *testing.T) {
 	n := newNode(t, withConf(t))
-	require.True(t, n.server.budget.held.TryAcquire(maxUnverified))
+	var all []*unverified
+	for i := range byte(maxUnverified / maxOfSource) {
+		u := &unverified{source: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, i}), 32), held: maxOfSource}
+		require.True(t, n.server.budget.take(u.source, u.held))
+		all = append(all, u)
+	}
 	require.Equal(t, 503, n.do("POST", "/v1/wg/wg0/peers", peer(1)).status)
 	require.Equal(t, 200, n.do("GET", dumpPath, nil).status, "no body, no budget")
-	n.server.budget.held.Release(maxUnverified)
+	for _, u := range all {
+		n.server.budget.release(u)
+	}
 	require.Equal(t, 200, n.do("POST", "/v1/wg/wg0/peers", peer(1)).status)
+}
+
+// TestOneSourceDoesNotTakeAllRoom: who sends long bodies slowly shuts out himself alone.
+func TestOneSourceDoesNotTakeAllRoom(t *testing.T) {
+	b := newBudget()
+	stranger := &unverified{source: netip.MustParsePrefix("192.0.2.1/32")}
+	for b.take(stranger.source, maxBody) {
+		stranger.held += maxBody
+	}
+	require.EqualValues(t, maxOfSource, stranger.held)
+	panel := &unverified{source: netip.MustParsePrefix("192.0.2.2/32"), held: maxBody}
+	require.True(t, b.take(panel.source, panel.held))
+	b.release(panel)
+	b.release(stranger)
+	require.Zero(t, b.held)
+	require.Empty(t, b.bySource)
+}
+
+// TestBrokenBodiesAreLimited: they cost as much as wrong signatures.
+func TestBrokenBodiesAreLimited(t *testing.T) {
+	c := newClock()
+	n := newNode(t, func(o *Options) { withConf(t)(o); o.Now = c.now; o.RateLimit = 1 })
+	send := func() int {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/wg/wg0/peers", iotest.ErrReader(errors.New("reset")))
+		r.Header.Set(agent.HeaderTimestamp, strconv.FormatInt(c.now().Unix(), 10))
+		r.Header.Set(agent.HeaderSignature, "0")
+		w := httptest.NewRecorder()
+		n.server.ServeHTTP(w, r)
+		return w.Code
+	}
+	for range rateBurst {
+		require.Equal(t, 400, send())
+	}
+	require.Equal(t, 429, send())
 }
 
 func TestWrongSignaturesAreLimited(t *testing.T) {

@@ -2,11 +2,12 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"github.com/wgfleet/wgfleet/agent"
 )
@@ -14,27 +15,53 @@ import (
 const (
 	maxBody       = 8 << 20
 	maxUnverified = 64 << 20 // of all requests together
+	maxOfSource   = maxUnverified / 4
 	bodyStep      = 64 << 10
 )
 
-// budget bounds the memory that requests hold before their signature was verified.
+// errBroken: a body did not arrive whole, or not in time.
+var errBroken = agent.Errorf(agent.CodeBadRequest, "the body did not arrive whole")
+
+// budget bounds the memory that requests hold before their signature was verified: of all together,
+// and of each source, so that no stranger can take all of it.
 type budget struct {
-	held *semaphore.Weighted
+	mu       sync.Mutex // protects what follows
+	held     int64
+	bySource map[netip.Prefix]int64
 }
 
-func newBudget() *budget { return &budget{held: semaphore.NewWeighted(maxUnverified)} }
+func newBudget() *budget { return &budget{bySource: make(map[netip.Prefix]int64)} }
+
+// take adds n bytes to what the source holds, or reports that there is no room.
+func (b *budget) take(source netip.Prefix, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held+n > maxUnverified || b.bySource[source]+n > maxOfSource {
+		return false
+	}
+	b.held += n
+	b.bySource[source] += n
+	return true
+}
 
 // unverified is a body and what it holds of the budget.
 type unverified struct {
-	buf  []byte
-	held int64
+	buf    []byte
+	source netip.Prefix
+	held   int64
 }
 
 // bytes is never nil: that marks a body that was not read.
 func (u *unverified) bytes() []byte { return u.buf }
 
 func (b *budget) release(u *unverified) {
-	b.held.Release(u.held)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held -= u.held
+	b.bySource[u.source] -= u.held
+	if b.bySource[u.source] == 0 {
+		delete(b.bySource, u.source)
+	}
 	u.held = 0
 }
 
@@ -49,7 +76,7 @@ func discard(w http.ResponseWriter, r *http.Request) {
 
 // read reads the whole body of a request within bodyTimeout.
 func (b *budget) read(w http.ResponseWriter, r *http.Request) (*unverified, error) {
-	u := &unverified{buf: []byte{}}
+	u := &unverified{buf: []byte{}, source: addressOf(r)}
 	tooLarge := agent.Errorf(agent.CodeTooLarge, "the body is larger than 8 MiB")
 	if r.ContentLength > maxBody {
 		return nil, tooLarge // before a byte of it came: see discard
@@ -77,7 +104,7 @@ func (b *budget) fill(u *unverified, from io.Reader) error {
 	for len(u.buf) <= maxBody {
 		if len(u.buf) == cap(u.buf) {
 			step := int64(min(max(bodyStep, cap(u.buf)), maxBody+1-cap(u.buf))) // doubles
-			if !b.held.TryAcquire(step) {
+			if !b.take(u.source, step) {
 				return agent.Errorf(agent.CodeBusy, "too many bodies wait to be verified")
 			}
 			u.held += step
@@ -91,7 +118,7 @@ func (b *budget) fill(u *unverified, from io.Reader) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return agent.Errorf(agent.CodeBadRequest, "the body did not arrive whole")
+			return fmt.Errorf("%w: %w", errBroken, err)
 		}
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 // maxSources bounds how many addresses are remembered.
 const maxSources = 4096
 
-// failures limits how many wrong signatures an address may send.
+// failures limits how many wrong signatures and broken bodies an address may send.
 type failures struct {
 	limit rate.Limit
 
@@ -35,7 +35,7 @@ func (f *failures) allowed(a netip.Prefix, now time.Time) bool {
 	return !known || l.TokensAt(now) >= 1
 }
 
-// failed counts a wrong signature.
+// failed counts a wrong signature or a broken body.
 func (f *failures) failed(a netip.Prefix, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
