@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/engine"
 )
 
@@ -112,7 +113,11 @@ func (s *Server) persist(sl *slot, r record, file *fileEdit) error {
 		was = sl.journal.state.clone()
 	}
 	file.note(&r)
-	if err := sl.journal.append(r); err != nil {
+	err := sl.journal.append(r)
+	if sl.journal.grown() {
+		s.follow(sl) // which compacts
+	}
+	if err != nil {
 		return err
 	}
 	if err := file.commit(); err != nil {
@@ -197,9 +202,18 @@ func (e *fileEdit) note(r *record) {
 	}
 }
 
+// commit puts the file in its place, unless a person changed it since it was read: their words are
+// not written over, the request fails and can be sent again.
 func (e *fileEdit) commit() error {
 	if e == nil || e.write == nil {
 		return nil
+	}
+	now, err := hashOfFile(e.write.path)
+	if err != nil {
+		return err
+	}
+	if now != e.old {
+		return agent.Errorf(agent.CodeBusy, "%s was changed on the host meanwhile: nothing was written, try again", e.write.path)
 	}
 	return e.write.commit()
 }
@@ -214,6 +228,9 @@ func (e *fileEdit) discard() {
 // one from now on, where none was kept. What was kept stays, and with it whose the file is.
 func (s *Server) takeOver(ctx context.Context, sl *slot, d engine.Device) error {
 	last, up := sl.journal.state, true
+	if len(last.pending) > 0 || sl.journal.grown() {
+		s.follow(sl)
+	}
 	switch {
 	case !last.whole():
 		m, _, err := observe(ctx, d)

@@ -119,6 +119,9 @@ func openJournal(dir string) (*journal, error) {
 		return nil, err
 	}
 	j.removeOld()
+	if j.grown() {
+		j.compact() //nolint:errcheck // it can be read as it is; the next write asks for it again
+	}
 	return j, nil
 }
 

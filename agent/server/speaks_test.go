@@ -1,10 +1,13 @@
 package server
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -170,5 +173,104 @@ func dropLast(t testing.TB, dir string) {
 	}
 	require.Contains(t, string(data[last:]), "done")
 	require.NoError(t, os.Truncate(j.logPath(), int64(last)))
+	require.NoError(t, j.close())
+}
+
+// TestEditDuringAChange: a person saves the file between our reading and our writing it. Their words
+// stay, the request fails and has changed nothing.
+func TestEditDuringAChange(t *testing.T) {
+	n := newNode(t, withConf(t))
+	n.mustDo("POST", peersPath, peer(1))
+	edit := sync.OnceFunc(func() { n.edit("# the office", "# my office") })
+	n.fake().OnObserve(func(o *engine.Observation) error {
+		if len(o.Peers) == 2 { // the read-back
+			edit()
+		}
+		return nil
+	})
+	r := n.do("POST", peersPath, peer(2))
+	n.fake().OnObserve(nil)
+	require.Equal(t, 503, r.status, "%s", r.body)
+	n.has(1)
+	require.Contains(t, n.conf("wg0"), "# my office")
+	require.NotContains(t, n.conf("wg0"), key(2))
+	n.mustDo("POST", peersPath, peer(3))
+	require.Contains(t, n.conf("wg0"), "# my office")
+	n.crash()
+	n.has(1, 3)
+}
+
+// TestEditByAHook: what a hook or a person writes while the interface comes up is not taken for ours.
+func TestEditByAHook(t *testing.T) {
+	var n *node
+	n = newNode(t, func(o *Options) {
+		writeConf(t, o, "wg0", basicConf(t)+"PostUp = edit\n"+peerConf(1)+peerConf(2))
+		o.Up = []string{UpNone}
+		o.HookRunner = HookFunc(func(context.Context, string, string) error {
+			n.edit(peerConf(1), "")
+			return nil
+		})
+	})
+	n.mustDo("POST", "/v1/wg/wg0/enable", nil)
+	n.has(1, 2)
+	n.o.HookRunner, n.o.Up = nil, nil
+	n.restart()
+	n.has(2)
+}
+
+// TestPendingFollowsATakeOver: the file gets what it lacks although nothing more is written.
+func TestPendingFollowsATakeOver(t *testing.T) {
+	n := newNode(t, func(o *Options) { writeConf(t, o, "wg0", bigConf(t, 1200)) })
+	before := n.conf("wg0")
+	n.mustDo("POST", peersPath, peer(5000))
+	want := n.device("wg0")
+	n.stop()
+	writeConf(t, &n.o, "wg0", before)
+	dropLast(t, filepath.Join(n.o.DataDir, stateFolder, "wg0"))
+	d, err := n.o.Backend.Create(t.Context(), want.Interface)
+	require.NoError(t, err)
+	require.NoError(t, d.Configure(t.Context(), engine.Diff(engine.State{Interface: want.Interface}, want, engine.DiffOptions{})))
+	n.start()
+	require.Eventually(t, func() bool { return strings.Contains(n.conf("wg0"), key(5000)) }, 20*time.Second, 10*time.Millisecond)
+}
+
+// TestSmallJournalIsCompacted: below a thousand peers, too, while it is written and when it is opened.
+func TestSmallJournalIsCompacted(t *testing.T) {
+	n := newNode(t, withConf(t))
+	n.mustDo("POST", peersPath, peer(1))
+	grow := func(j *journal) {
+		r := j.state.snapshot()
+		for range 10000 {
+			r.Pending = append(r.Pending, key(1))
+		}
+		for !j.grown() {
+			require.NoError(t, j.append(r))
+		}
+		require.NoError(t, j.append(record{Files: j.state.files, Done: true}))
+	}
+	sl := n.server.slotFor("wg0")
+	holding := func(do func()) {
+		release, err := sl.hold(t.Context())
+		require.NoError(t, err)
+		defer release()
+		do()
+	}
+	holding(func() { grow(sl.journal) })
+	n.mustDo("POST", peersPath, peer(2))
+	require.Eventually(t, func() (small bool) {
+		holding(func() { small = !sl.journal.grown() })
+		return small
+	}, 20*time.Second, 10*time.Millisecond)
+	n.restart()
+	n.has(1, 2)
+	n.stop()
+	j, err := openJournal(filepath.Join(n.o.DataDir, stateFolder, "wg0"))
+	require.NoError(t, err)
+	grow(j)
+	require.NoError(t, j.close())
+	j, err = openJournal(j.dir)
+	require.NoError(t, err)
+	require.False(t, j.grown())
+	require.Len(t, j.state.peers, 2)
 	require.NoError(t, j.close())
 }
