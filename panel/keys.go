@@ -86,8 +86,12 @@ func (s *Service) putKey(ctx context.Context, token, name, role string) (Key, er
 	return r.key(), err
 }
 
-// DeleteKey ends a key at once.
+// DeleteKey ends a key at once. The one from the settings is not ended here: without another
+// administrator's key nobody could undo it.
 func (s *Service) DeleteKey(ctx context.Context, id string) error {
+	if id == adminKeyName {
+		return conflictf("the key %s comes from the panel's settings: change it there, by WGFLEET_ADMIN_KEY or the file admin.key", id)
+	}
 	return s.o.Store.Update(ctx, func(tx store.Tx) error {
 		hash, err := keyIDs.Owner(tx, id)
 		if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrKey) {

@@ -42,6 +42,7 @@ func TestKeys(t *testing.T) {
 	require.Empty(t, last)
 	require.NoError(t, s.DeleteKey(ctx, k.ID))
 	require.ErrorIs(t, s.DeleteKey(ctx, k.ID), ErrNotFound)
+	require.ErrorIs(t, s.DeleteKey(ctx, adminKeyName), ErrConflict, "nobody shuts himself out")
 	_, err = s.Authenticate(ctx, token)
 	require.ErrorIs(t, err, ErrUnauthorized)
 	require.NotContains(t, logs.String(), token)

@@ -16,7 +16,9 @@ const maxPeers = engine.MaxPeers
 func (in NodeInput) apply(n *Node) error {
 	var p problems
 	if in.Name != nil {
-		n.Name = p.name("name", *in.Name)
+		if n.Name = p.name("name", *in.Name); n.Name == NodeAuto {
+			p.add("name", "%q chooses a node wherever one is named: take another name", NodeAuto)
+		}
 	}
 	if in.AgentURL != nil {
 		if url := p.agentURL("agent_url", *in.AgentURL); url != n.AgentURL {

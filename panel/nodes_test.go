@@ -171,6 +171,12 @@ func TestDeleteNode(t *testing.T) {
 	require.NoError(t, err, "its name is free again")
 }
 
+func TestANodeIsNotCalledAuto(t *testing.T) {
+	s := newWorld(t)
+	_, _, err := s.CreateNode(t.Context(), NodeInput{Name: new(NodeAuto), AgentURL: new("http://10.0.0.1")})
+	require.ErrorContains(t, err, "take another name")
+}
+
 // What one node does not know may be the other's: neither may prune it.
 func TestTwoNodesOnOneInterfaceDoNotPruneEachOther(t *testing.T) {
 	w := newWorld(t)
