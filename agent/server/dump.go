@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -100,6 +101,9 @@ const (
 	pollEvery = time.Second // for changes that others make; an owned device costs a look at its revision
 )
 
+// heldAnswer is the log's line of a request that began to wait.
+const heldAnswer = "holding the answer until something changes"
+
 // watch is what a waiting request saw last.
 type watch struct {
 	digest, iface string
@@ -116,8 +120,7 @@ func (s *Server) waitWhileSame(ctx context.Context, q *request, tags []string, s
 	if wait == 0 {
 		return true, nil
 	}
-	s.waiting.Add(1)
-	defer s.waiting.Add(-1)
+	s.o.Logger.LogAttrs(ctx, slog.LevelDebug, heldAnswer, slog.String("interface", sl.name), slog.String("id", q.id))
 	began := seen.iface
 	deadline := time.NewTimer(wait)
 	defer deadline.Stop()

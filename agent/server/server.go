@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/wgfleet/wgfleet/agent"
@@ -30,8 +29,6 @@ type Server struct {
 	started  time.Time
 	host     *hostSampler
 	scrape   *scraper
-
-	waiting atomic.Int64 // requests that wait for a change
 
 	running context.Context // ends when the server closes
 	stop    context.CancelFunc
