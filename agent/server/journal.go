@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,8 @@ import (
 
 // journal keeps the last good state of one interface in a folder: a snapshot and a log of what came
 // after it. Each record is its length, its checksum and JSON; an acknowledged one was fsynced. A
-// tail that was torn by a crash was never acknowledged and is cut off.
+// tail that was torn by a crash was never acknowledged and is cut off; damage anywhere else is an error
+// (errDamaged), and nothing is written then.
 //
 // It is not safe for concurrent use: who holds the slot has it.
 type journal struct {
@@ -48,22 +50,20 @@ func frame(payload []byte) []byte {
 
 // unframe returns the first payload and what follows; false where there is no whole record.
 func unframe(b []byte) (payload, rest []byte, ok bool) {
-	if len(b) < recordHeader {
+	n := recordLength(b)
+	if n == 0 || n > len(b) {
 		return nil, b, false
 	}
-	n := binary.LittleEndian.Uint32(b)
-	if n > maxRecord || uint64(n) > uint64(len(b)-recordHeader) {
-		return nil, b, false
-	}
-	payload = b[recordHeader : recordHeader+int(n)]
+	payload = b[recordHeader:n]
 	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
 		return nil, b, false
 	}
-	return payload, b[recordHeader+int(n):], true
+	return payload, b[n:], true
 }
 
-// replay takes the records of a log into state and returns how many bytes of it are good.
-func replay(state *lastState, log []byte) int64 {
+// replay takes the records of a log into state and returns how many bytes of it are good. What is
+// not good at the end is torn, anything else errDamaged.
+func replay(state *lastState, log []byte) (int64, error) {
 	rest := log
 	for {
 		payload, next, ok := unframe(rest)
@@ -72,14 +72,46 @@ func replay(state *lastState, log []byte) int64 {
 		}
 		var r record
 		if json.Unmarshal(payload, &r) != nil || state.do(r) != nil {
-			break
+			return 0, errDamaged // it was written whole
 		}
 		rest = next
 	}
-	return int64(len(log) - len(rest))
+	if !torn(rest) {
+		return 0, errDamaged
+	}
+	return int64(len(log) - len(rest)), nil
 }
 
-// errDamaged: a snapshot can't be read although it was written whole.
+// torn reports whether bytes that begin with no record are the rest of a single write that a crash
+// cut short: of what was acknowledged nothing can follow them.
+func torn(b []byte) bool {
+	if n := recordLength(b); n > 0 && n < len(b) && len(bytes.TrimLeft(b[n:], "\x00")) > 0 {
+		return false // it is there in full, and more was written after it
+	}
+	for i := 1; i < len(b); i++ {
+		if n := recordLength(b[i:]); n == 0 || n > len(b)-i || b[i+n-1] != '}' {
+			continue // it saves the checksum
+		}
+		if _, _, ok := unframe(b[i:]); ok {
+			return false
+		}
+	}
+	return true
+}
+
+// recordLength is how long the record at the beginning is said to be; 0: none begins there.
+func recordLength(b []byte) int {
+	if len(b) < recordHeader {
+		return 0
+	}
+	n := binary.LittleEndian.Uint32(b)
+	if n == 0 || n > maxRecord {
+		return 0
+	}
+	return recordHeader + int(n)
+}
+
+// errDamaged: what was written whole can't be read.
 var errDamaged = errors.New("the last good state is damaged")
 
 // setAside keeps a damaged journal for who wants to look at it; an older one goes.
@@ -113,7 +145,9 @@ func openJournal(dir string) (*journal, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read the last good state: %w", err)
 	}
-	j.size = replay(j.state, data)
+	if j.size, err = replay(j.state, data); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, j.logPath())
+	}
 	j.cut = int64(len(data)) - j.size
 	if err := j.openLog(); err != nil {
 		return nil, err
