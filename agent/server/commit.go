@@ -69,7 +69,7 @@ func (s *Server) commitFile(ctx context.Context, sl *slot, d engine.Device, befo
 }
 
 // configure changes the device and returns its model after. Where this process owns the device and
-// the full read may follow, the model is the old one with the changes: all changes pass through us.
+// the full read may follow, the model is the old one with the changes, if those were the only ones.
 func configure(ctx context.Context, d engine.Device, before *model, c engine.Changes, later bool) (*model, error) {
 	owned, _ := d.(engine.Owned)
 	if err := d.Configure(ctx, c); err != nil {
@@ -79,7 +79,9 @@ func configure(ctx context.Context, d engine.Device, before *model, c engine.Cha
 	if owned != nil {
 		revision = owned.Revision()
 	}
-	if owned != nil && later && before.stands {
+	// One more than before: nobody else wrote between the model and our change.
+	alone := owned != nil && before.stands && revision == before.revision+1
+	if alone && later {
 		after := before.patched(c)
 		after.revision, after.stands = revision, true
 		return after, nil
@@ -98,7 +100,9 @@ func configure(ctx context.Context, d engine.Device, before *model, c engine.Cha
 // keep makes changes of the device durable.
 func (s *Server) keep(sl *slot, before, after *model, c engine.Changes, file *fileEdit) error {
 	r := changesRecord(c)
-	if !sl.kept.same(before) { // somebody else changed the device: all of it is kept now
+	alone := before.stands && after.revision == before.revision+1
+	if !sl.kept.same(before) || !alone && !before.patched(c).same(after) {
+		// Somebody else changed the device, before our change or along with it: all of it is kept now.
 		r = sl.journal.state.replaced(after.state, c)
 	}
 	return s.persist(sl, r, file)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -273,4 +274,48 @@ func TestSmallJournalIsCompacted(t *testing.T) {
 	require.False(t, j.grown())
 	require.Len(t, j.state.peers, 2)
 	require.NoError(t, j.close())
+}
+
+// TestForeignWriteAlongWithOurs: wg(8) writes after our reading and before our change. Neither the
+// model nor what is kept may be without it.
+func TestForeignWriteAlongWithOurs(t *testing.T) {
+	for _, peers := range []int{3, 1200} {
+		n := newNode(t, func(o *Options) { writeConf(t, o, "wg0", bigConf(t, peers)) })
+		d, err := n.o.Backend.Attach(t.Context(), "wg0")
+		require.NoError(t, err)
+		before, _, err := observe(t.Context(), d)
+		require.NoError(t, err)
+		foreign := enginetest.Peers(5001)
+		i := slices.IndexFunc(foreign, func(p engine.Peer) bool { return p.PublicKey == enginetest.PeerKey(5000) })
+		require.NoError(t, n.fake().Write(engine.Changes{Peers: []engine.PeerChange{{After: &foreign[i]}}}))
+		ours := foreign[i]
+		ours.PublicKey, ours.AllowedIPs = enginetest.PeerKey(6000), nil
+		sl, release, err := n.server.takeKnown(t.Context(), "wg0")
+		require.NoError(t, err)
+		sl.kept = before
+		after, err := n.server.commit(t.Context(), sl, d, before, engine.Changes{Peers: []engine.PeerChange{{After: &ours}}})
+		release()
+		require.NoError(t, err)
+		require.Equal(t, n.device("wg0"), after.state)
+		require.Len(t, after.state.Peers, peers+2)
+		n.crash()
+		require.Len(t, n.device("wg0").Peers, peers+2)
+	}
+}
+
+// TestFileWithoutItsRecord: what can't be kept is not written into the file either.
+func TestFileWithoutItsRecord(t *testing.T) {
+	n := newNode(t, withConf(t))
+	n.mustDo("POST", peersPath, peer(1))
+	sl, release, err := n.server.takeKnown(t.Context(), "wg0")
+	require.NoError(t, err)
+	defer release()
+	conf := n.conf("wg0")
+	file, err := n.server.replaceFile(sl, n.server.confPath("wg0"), hashOf([]byte(conf)), []byte(conf+"# more\n"))
+	require.NoError(t, err)
+	defer file.discard()
+	sl.journal.broken = os.ErrInvalid
+	require.ErrorIs(t, n.server.persist(sl, record{}, file), os.ErrInvalid)
+	require.Equal(t, conf, n.conf("wg0"))
+	sl.journal.broken = nil
 }
