@@ -159,7 +159,7 @@ func notSigned(a *answer) *Error {
 	}
 	return &Error{
 		Kind: NotAuthentic, Status: a.status,
-		Reason: fmt.Sprintf("the answer (%d) is not signed by the agent: somebody else answered, or it was changed or repeated on the way", a.status),
+		Reason: fmt.Sprintf("the answer (%d) is not signed by the agent: the two secrets differ, or somebody else answered, or it was changed or repeated on the way", a.status),
 	}
 }
 

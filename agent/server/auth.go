@@ -30,12 +30,9 @@ func (s *Server) authenticate(w http.ResponseWriter, q *request) error {
 	}
 	now := s.o.Now()
 	source := addressOf(q.http)
-	if !s.failures.allowed(source, now) {
-		return agent.Errorf(agent.CodeRateLimited, "too many requests with wrong signatures came from this address")
-	}
 	body, err := s.budget.read(w, q.http)
-	if errors.Is(err, errBroken) {
-		s.failures.failed(source, now) // it held memory for up to bodyTimeout
+	if errors.Is(err, errBroken) && !s.failures.failed(source, now) { // it held memory for up to bodyTimeout
+		return errLimited()
 	}
 	if err != nil {
 		return err
@@ -47,7 +44,10 @@ func (s *Server) authenticate(w http.ResponseWriter, q *request) error {
 	}
 	signer, ok := s.verify(q.v2, signed, signature)
 	if !ok {
-		s.failures.failed(source, now)
+		// Only who fails is held up: a panel may share its address with whoever makes the noise.
+		if !s.failures.failed(source, now) {
+			return errLimited()
+		}
 		return agent.Errorf(agent.CodeSignature, "Invalid signature")
 	}
 	q.signer, q.mac, q.body = signer, s.macs[signer], signed.Body
@@ -55,6 +55,10 @@ func (s *Server) authenticate(w http.ResponseWriter, q *request) error {
 		return nil
 	}
 	return s.checkV2(signed)
+}
+
+func errLimited() error {
+	return agent.Errorf(agent.CodeRateLimited, "too many requests with wrong signatures or broken bodies came from this address")
 }
 
 // checkV2 looks at what a valid v2 signature vouches for.

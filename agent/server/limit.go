@@ -24,19 +24,9 @@ func newFailures(limit rate.Limit) *failures {
 	return &failures{limit: limit, source: make(map[netip.Prefix]*rate.Limiter)}
 }
 
-// allowed reports whether the address may try another signature.
-func (f *failures) allowed(a netip.Prefix, now time.Time) bool {
-	if f.limit == rate.Inf {
-		return true
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	l, known := f.source[a]
-	return !known || l.TokensAt(now) >= 1
-}
-
-// failed counts a wrong signature or a broken body.
-func (f *failures) failed(a netip.Prefix, now time.Time) {
+// failed counts a wrong signature or a broken body, and reports whether that is still within the
+// limit.
+func (f *failures) failed(a netip.Prefix, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	l, known := f.source[a]
@@ -45,7 +35,7 @@ func (f *failures) failed(a netip.Prefix, now time.Time) {
 		l = rate.NewLimiter(f.limit, rateBurst)
 		f.source[a] = l
 	}
-	l.AllowN(now, 1)
+	return l.AllowN(now, 1)
 }
 
 // makeRoom forgets who has nothing against him any more, or anybody. The caller holds mu.
