@@ -17,6 +17,7 @@ const (
 	// answer; with more, both follow.
 	readBackBelow = 1000
 	followDelay   = 300 * time.Millisecond
+	longestLag    = time.Minute
 	commitTimeout = time.Minute
 )
 
@@ -262,6 +263,7 @@ func (s *Server) follow(sl *slot) {
 	sl.mu.Lock()
 	scheduled := sl.following
 	sl.following = true
+	delay := followDelay + sl.lag
 	sl.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -269,7 +271,7 @@ func (s *Server) follow(sl *slot) {
 		return // Close flushes
 	}
 	s.tasks.Go(func() {
-		t := time.NewTimer(followDelay)
+		t := time.NewTimer(delay)
 		defer t.Stop()
 		select {
 		case <-t.C:
@@ -297,6 +299,7 @@ func (s *Server) followUp(sl *slot) {
 		}
 	}
 	release()
+	sl.lagging(err != nil)
 	if err != nil {
 		s.o.Logger.Error("the interface's file lags behind", "interface", sl.name, "error", err)
 		s.follow(sl)
@@ -304,6 +307,17 @@ func (s *Server) followUp(sl *slot) {
 	if err := s.verifyModel(ctx, sl); err != nil && ctx.Err() == nil {
 		s.o.Logger.Error("reading the device back failed", "interface", sl.name, "error", err)
 	}
+}
+
+// lagging makes the next background work wait longer after each failure.
+func (sl *slot) lagging(failed bool) {
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	if !failed {
+		sl.lag = 0
+		return
+	}
+	sl.lag = min(2*sl.lag+followDelay, longestLag)
 }
 
 // flush writes what the host's file does not hold yet. The caller holds the slot.

@@ -165,6 +165,7 @@ func (s *Server) deleteInterface(ctx context.Context, q *request) (*answer, erro
 			return nil, err
 		}
 	}
+	sweep(s.confPath(sl.name))
 	if err := removeFile(s.confPath(sl.name)); err != nil {
 		return nil, err
 	}

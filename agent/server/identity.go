@@ -18,8 +18,9 @@ type identity struct {
 	path string
 	id   string
 
-	mu    sync.Mutex // protects named and the file
-	named bool
+	mu      sync.Mutex // protects what follows and the file
+	named   bool
+	unsaved bool // the file does not say yet that named is true
 }
 
 type identityRecord struct {
@@ -67,13 +68,11 @@ func (i *identity) check(node string) error {
 		return agent.Errorf(agent.CodeWrongNode, "X-Node is missing: this agent was called by its id before")
 	case node != i.id:
 		return agent.Errorf(agent.CodeWrongNode, "this is not the agent that X-Node names")
-	case i.named:
+	case i.named && !i.unsaved:
 		return nil
 	}
+	// A full disk must not keep the panel out: the next request that names us tries to save again.
 	i.named = true
-	if err := i.saveLocked(); err != nil {
-		i.named = false
-		return fmt.Errorf("keep that this agent was named: %w", err)
-	}
+	i.unsaved = i.saveLocked() != nil
 	return nil
 }

@@ -255,7 +255,13 @@ func (j *journal) compact() error {
 	if err != nil {
 		return fmt.Errorf("encode the last good state: %w", err)
 	}
-	if err := writeFile(filepath.Join(j.dir, snapshotName), frame(payload)); err != nil {
+	snapshot, err := prepareFile(filepath.Join(j.dir, snapshotName), frame(payload))
+	if err != nil {
+		return err
+	}
+	if err := snapshot.commit(); err != nil {
+		// Which snapshot the next open finds is unknown now, and with it whether it reads our log.
+		j.broken = err
 		return err
 	}
 	old := j.log

@@ -204,6 +204,9 @@ func (s *Server) runHooks(ctx context.Context, name, key string, commands []stri
 	return nil
 }
 
+// lookUps is how many host names are looked up at a time.
+const lookUps = 32
+
 // resolve looks up the endpoints that are host names, side by side, within resolveTimeout.
 func (s *Server) resolve(ctx context.Context, peers []wgquick.Peer) (map[wgtypes.Key]netip.AddrPort, map[string]error) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
@@ -215,6 +218,7 @@ func (s *Server) resolve(ctx context.Context, peers []wgquick.Peer) (map[wgtypes
 		err  error
 	}
 	results := make(chan result, len(peers))
+	places := make(chan struct{}, lookUps)
 	n := 0
 	for _, p := range peers {
 		host, port, err := net.SplitHostPort(p.Endpoint)
@@ -225,7 +229,9 @@ func (s *Server) resolve(ctx context.Context, peers []wgquick.Peer) (map[wgtypes
 			continue
 		}
 		n++
+		places <- struct{}{}
 		go func() {
+			defer func() { <-places }()
 			a, err := s.lookUp(ctx, host, port)
 			results <- result{p.PublicKey, host, a, err}
 		}()

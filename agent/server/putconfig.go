@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -98,6 +99,9 @@ func (s *Server) putConfig(ctx context.Context, q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d == nil && s.foreignLink(name) {
+		return nil, agent.Errorf(agent.CodeInterfaceExists, "%s is an interface of this host that is not WireGuard", name)
+	}
 	if err := s.precondition(ctx, q, sl, d); err != nil {
 		return nil, err
 	}
@@ -114,6 +118,16 @@ func (s *Server) putConfig(ctx context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	return ok(agent.Success{Status: "success", Message: "Interface configuration updated successfully", Reloaded: &reloaded})
+}
+
+// foreignLink reports whether the host has a link of that name, for an interface that is not up.
+// Netstack looks at nothing outside.
+func (s *Server) foreignLink(name string) bool {
+	if s.o.Backend.Kind() == engine.KindNetstack {
+		return false
+	}
+	_, err := net.InterfaceByName(name)
+	return err == nil
 }
 
 // forgetIfNothing drops the slot of a name for which nothing was made in the end.

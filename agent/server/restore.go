@@ -43,6 +43,7 @@ func (s *Server) restore(ctx context.Context, name string) error {
 		return err
 	}
 	defer release()
+	sweep(s.confPath(name))
 	d, err := s.deviceIfUp(ctx, sl)
 	if err == nil && d != nil {
 		s.o.Logger.Info("an interface that is up was taken over", "interface", name, "backend", string(sl.kind()))

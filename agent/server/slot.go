@@ -21,6 +21,7 @@ type slot struct {
 	model     *model        // the last one known; may be outdated
 	moved     chan struct{} // closed at the next change
 	following bool          // background work is scheduled
+	lag       time.Duration // how much longer it waits, since it failed
 
 	// The holder of the slot alone uses these.
 	holders holders

@@ -13,8 +13,10 @@ type prepared struct {
 	temp, path string
 }
 
-// prepareFile writes data beside path, mode 0600, and waits for the disk.
+// prepareFile writes data beside path, mode 0600, and waits for the disk. Where path is a link, it
+// stays one and the file that it leads to is meant.
 func prepareFile(path string, data []byte) (*prepared, error) {
+	path = linked(path)
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp") // 0600
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", path, err)
@@ -54,6 +56,27 @@ func writeFile(path string, data []byte) error {
 		return err
 	}
 	return p.commit()
+}
+
+// sweep removes the temporary files that a crash left beside path; they may hold its secrets.
+func sweep(path string) {
+	for _, of := range []string{path, linked(path)} {
+		left, err := filepath.Glob(filepath.Join(filepath.Dir(of), "."+filepath.Base(of)+".*.tmp"))
+		if err != nil {
+			continue // a name that is no pattern
+		}
+		for _, temp := range left {
+			os.Remove(temp) //nolint:errcheck // the next sweep finds it
+		}
+	}
+}
+
+// linked is the file that path leads to, which is path itself where it is no link.
+func linked(path string) string {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		return target
+	}
+	return path
 }
 
 func syncDir(dir string) error {
