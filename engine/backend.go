@@ -44,6 +44,6 @@ type Device interface {
 type Owned interface {
 	Device
 	// Revision grows with each write of configuration, whoever made it (Configure, or wg(8) on
-	// the UAPI socket).
+	// the UAPI socket), and when the device is closed, whoever closed it.
 	Revision() uint64
 }

@@ -145,6 +145,8 @@ func revision(t *testing.T, b engine.Backend) {
 	require.Greater(t, added, start)
 	x.want(Peers(1)...)
 	require.Equal(t, added, owned.Revision(), "what is as wanted is not written")
+	require.NoError(t, x.device.Close(t.Context()))
+	require.Greater(t, owned.Revision(), added, "what was known of a device that is gone is not true")
 }
 
 func concurrentUse(t *testing.T, b engine.Backend) {

@@ -296,6 +296,7 @@ func (d *FakeDevice) Close(context.Context) error {
 	defer d.host.mu.Unlock()
 	if !d.closed {
 		d.closed = true
+		d.revision++
 		delete(d.host.devices, d.settings.Name)
 	}
 	return nil

@@ -202,6 +202,7 @@ func (d *Device) Close(context.Context) error {
 		d.mu.Lock()
 		d.closed = true
 		d.mu.Unlock()
+		d.revision.Add(1) // what was known of it is no longer true
 		if d.socket != nil {
 			d.socket.close()
 		}
