@@ -28,6 +28,10 @@ func (s *Server) precondition(ctx context.Context, q *request, sl *slot, d engin
 // deviceIfUp returns nil where the interface is down. The caller holds the slot.
 func (s *Server) deviceIfUp(ctx context.Context, sl *slot) (engine.Device, error) {
 	d, err := s.forWrite(ctx, sl)
+	if err == nil {
+		_, known := sl.current()
+		_, err = sl.modelOf(ctx, d, known) // it may have been taken down behind our back
+	}
 	if err != nil {
 		if toError(err).Code == agent.CodeInterfaceDown {
 			return nil, nil

@@ -24,5 +24,9 @@ func TestDeviceTakenAwayBehindOurBack(t *testing.T) {
 	n.mustDo("POST", "/v1/wg/wg0/enable", nil)
 	n.mustDo("POST", peersPath, peer(2))
 	after, _ := n.dump()
+	d, err = n.o.Backend.Attach(t.Context(), "wg0")
+	require.NoError(t, err)
+	require.NoError(t, d.Close(t.Context()))
+	require.Contains(t, string(n.mustDo("POST", "/v1/wg/wg0/enable", nil).body), `"was_down":true`)
 	require.Len(t, after.Peers, 2)
 }
