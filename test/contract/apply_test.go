@@ -79,7 +79,7 @@ func TestSyncconf(t *testing.T) {
 		}
 		return n.send("POST", "/v1/wg/wg0/syncconf", body)
 	}
-	public := n.get("/v1/wg").json1(t)["wg0"]["public_key"]
+	public := n.get("/v1/wg").interfaces(t)["wg0"]["public_key"]
 	k, psk := key("s"), key("psk")
 	r := sync("[Peer]\nPublicKey = " + k + "\nPresharedKey = " + psk + "\nAllowedIPs = 10.8.0.3/32\nPersistentKeepalive = 25\n")
 	require.Equal(t, 200, r.status, r.body)
@@ -87,7 +87,7 @@ func TestSyncconf(t *testing.T) {
 	require.Equal(t, "success", v["status"])
 	require.Equal(t, []any{k}, v["added"])
 	require.Len(t, v["removed"], 1)
-	require.Equal(t, public, n.get("/v1/wg").json1(t)["wg0"]["public_key"], "no [Interface]: the identity stays")
+	require.Equal(t, public, n.get("/v1/wg").interfaces(t)["wg0"]["public_key"], "no [Interface]: the identity stays")
 	require.Contains(t, readFile(t, n.file()), "cMyGSLTPIwCIXhH3b84HJYOxmR11/QMQmzQdBm+9lkM=")
 
 	require.Equal(t, 200, sync("[Peer]\nPublicKey = "+k+"\nAllowedIPs = 10.8.0.3/32\n").status)

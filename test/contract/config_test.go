@@ -52,15 +52,15 @@ func TestConfig(t *testing.T) {
 	r := put("wg1", `{"private_key":"`+key("private")+`","address":"10.9.0.1/24","mtu":1400}`)
 	require.Equal(t, 200, r.status, r.body)
 	require.Equal(t, false, r.json(t)["reloaded"])
-	require.Equal(t, false, n.get("/v1/wg").json1(t)["wg1"]["up"])
+	require.Equal(t, false, n.get("/v1/wg").interfaces(t)["wg1"]["up"])
 	r = n.do(request{method: "POST", target: "/v1/wg/wg1/enable"})
 	require.Equal(t, 200, r.status, r.body)
 	require.Equal(t, true, r.json(t)["was_down"])
-	require.Equal(t, true, n.get("/v1/wg").json1(t)["wg1"]["up"])
-	public := n.get("/v1/wg").json1(t)["wg1"]["public_key"]
+	require.Equal(t, true, n.get("/v1/wg").interfaces(t)["wg1"]["up"])
+	public := n.get("/v1/wg").interfaces(t)["wg1"]["public_key"]
 
 	require.Equal(t, 200, put("wg1", `{"mtu":1380,"address":null}`).status, "absent and null stay")
-	i := n.get("/v1/wg").json1(t)["wg1"]
+	i := n.get("/v1/wg").interfaces(t)["wg1"]
 	require.Equal(t, public, i["public_key"])
 	require.EqualValues(t, 1380, i["mtu"])
 	require.Equal(t, []any{"10.9.0.1/24"}, i["addresses"])
@@ -76,7 +76,7 @@ func TestConfig(t *testing.T) {
 	require.Equal(t, 403, r.status, r.body)
 	require.Equal(t, "hook_refused", r.code())
 	require.Equal(t, was, readFile(t, n.conf+"/wg1.conf"))
-	require.Equal(t, i, n.get("/v1/wg").json1(t)["wg1"])
+	require.Equal(t, i, n.get("/v1/wg").interfaces(t)["wg1"])
 
 	info, err := os.Stat(n.conf + "/wg1.conf")
 	require.NoError(t, err)

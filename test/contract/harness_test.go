@@ -354,17 +354,13 @@ func keyWith(c string) string {
 	}
 }
 
-// json1 reads GET /v1/wg by name.
-func (r response) json1(t *testing.T) map[string]map[string]any {
+// interfaces reads GET /v1/wg by name.
+func (r response) interfaces(t *testing.T) map[string]map[string]any {
 	t.Helper()
-	var list []map[string]any
-	if err := json.Unmarshal([]byte(r.body), &list); err != nil {
-		var v struct{ Interfaces []map[string]any }
-		require.NoError(t, json.Unmarshal([]byte(r.body), &v), r.body)
-		list = v.Interfaces
-	}
+	var v struct{ Interfaces []map[string]any }
+	require.NoError(t, json.Unmarshal([]byte(r.body), &v), r.body)
 	out := map[string]map[string]any{}
-	for _, i := range list {
+	for _, i := range v.Interfaces {
 		out[i["name"].(string)] = i
 	}
 	return out
