@@ -37,6 +37,10 @@ fuzz: ## every fuzz target for some thousand executions (FUZZTIME=30s for longer
 bench: ## all benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
 
+.PHONY: bench-tun
+bench-tun: ## one peer added to a device of another process, in dumps (root)
+	.ci/test-tun -run '^$$' -bench Foreign ./engine/kernel
+
 .PHONY: test-tun
 test-tun: ## the engine, agent and command tests on real TUN devices (root; own network namespaces)
 	.ci/test-tun ./engine/... ./agent/... ./cmd/...

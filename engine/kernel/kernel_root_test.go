@@ -25,7 +25,7 @@ type foreign struct {
 	maker *userspace.Backend
 }
 
-func newForeign(t *testing.T) foreign {
+func newForeign(t testing.TB) foreign {
 	t.Helper()
 	require.Zero(t, os.Geteuid(), "the tests with the tag root need root")
 	require.NoError(t, link.Up("lo"))
