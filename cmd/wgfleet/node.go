@@ -108,7 +108,7 @@ func nodeAdd(f *panelFlags) *cobra.Command {
 			if n.Secret != "" {
 				f.con.printf("Its shared secret, shown this once: set it on the node before the agent starts.\n  WG_AGENT_SECRET=%s\n", n.Secret)
 			}
-			f.con.hint("Next: wgfleet node test %s", n.ID)
+			f.con.hint("Next: wgfleet node test %s", handle(n.Name, n.ID))
 			return nil
 		})
 	}

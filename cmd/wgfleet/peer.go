@@ -145,9 +145,9 @@ func addPeer(ctx context.Context, f *panelFlags, client *panelclient.Client, nod
 			node = p.NodeID
 		}
 		if p.HasPrivateKey {
-			f.con.hint("Next: wgfleet peer config %s %s --qr   (for a phone; > client.conf for wg-quick)", node, handle(p))
+			f.con.hint("Next: wgfleet peer config %s %s --qr   (for a phone; > client.conf for wg-quick)", node, handle(p.Name, p.ID))
 		} else {
-			f.con.hint("The client keeps its own private key. See what it needs: wgfleet peer show %s %s", node, handle(p))
+			f.con.hint("The client keeps its own private key. See what it needs: wgfleet peer show %s %s", node, handle(p.Name, p.ID))
 		}
 		return nil
 	})
@@ -155,12 +155,12 @@ func addPeer(ctx context.Context, f *panelFlags, client *panelclient.Client, nod
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-// handle is what to type for a peer: its name where a shell takes it as it is.
-func handle(p panelclient.Peer) string {
-	if plainName.MatchString(p.Name) {
-		return p.Name
+// handle is what to type for a node or a peer: its name where a shell takes it as it is.
+func handle(name, id string) string {
+	if plainName.MatchString(name) {
+		return name
 	}
-	return p.ID
+	return id
 }
 
 func peerSet(f *panelFlags) *cobra.Command {
