@@ -1,11 +1,13 @@
 package panel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,7 +74,7 @@ func (s *Service) pollAll(ctx context.Context) error {
 	return nil
 }
 
-// poll asks one node, keeps what it learns, and reports whether the node is online.
+// poll asks one node, keeps what it learns, and reports whether it can be worked with.
 func (s *Service) poll(ctx context.Context, n Node) bool {
 	t, err := s.test(ctx, n)
 	if err != nil && ctx.Err() != nil {
@@ -214,7 +216,12 @@ func (s *Service) testInterfaces(ctx context.Context, n Node, a Agent, t *NodeTe
 			found = &i
 		}
 	}
-	return s.learn(ctx, n, a, found)
+	if err := s.learn(ctx, n, a, found); err != nil || found != nil {
+		return err
+	}
+	return &NodeError{NodeID: n.ID, Code: string(agent.CodeUnknownInterface), untouched: true, Reason: fmt.Sprintf(
+		"the agent answers, but has no interface %s: make it on the host, or set the node's wg_interface to one that is there (%s)",
+		n.WGInterface, cmp.Or(clip(strings.Join(t.Interfaces, ", ")), "there is none"))}
 }
 
 // sideBySide runs f for each node, so that one slow node delays no other.

@@ -89,6 +89,19 @@ func TestADriftLookTellsTheCondition(t *testing.T) {
 	require.Equal(t, []string{HealthOnline, "True Answered"}, []string{health, reachable})
 }
 
+// An agent that is well but lacks the node's interface: the test says what to do.
+func TestANodeWhoseInterfaceIsNotThere(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.UpdateNode(t.Context(), w.id, NodeInput{WGInterface: new("wg7")})
+	require.NoError(t, err)
+	got, err := w.TestNode(t.Context(), w.id)
+	require.NoError(t, err)
+	require.True(t, got.Reachable)
+	require.True(t, got.Authenticated)
+	require.Contains(t, got.Error, "the agent answers, but has no interface wg7: make it on the host, or set")
+	require.Contains(t, got.Error, "(wg0)")
+}
+
 func TestHealthIsPolled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st, err := store.OpenInMemory(store.NewMasterKey())
