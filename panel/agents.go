@@ -125,7 +125,7 @@ func nodeError(id string, err error) error {
 	}
 	n := &NodeError{NodeID: id, Code: string(e.Kind), Reason: e.Reason, untouched: unsent(e)}
 	if e.Kind == client.Refused && e.Agent != nil && e.Agent.Code != "" {
-		n.Code = string(e.Agent.Code)
+		n.Code, n.answered = string(e.Agent.Code), true
 		if e.Agent.RolledBack != nil && !*e.Agent.RolledBack {
 			n.Reason = fmt.Sprintf("%s (the device could not be put back)", n.Reason)
 		} else {

@@ -140,8 +140,7 @@ func (s *Service) saw(ctx context.Context, n Node, err error) {
 	if !n.Enabled || err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return
 	}
-	known, ok := errors.AsType[*NodeError](err)
-	s.contacted(n, !ok || known.Code != string(client.Unreachable), err, func(*NodeStatus, time.Time) {})
+	s.contacted(n, err, func(*NodeStatus, time.Time) {})
 }
 
 // Drift compares a node with its desired state, now. A node that can't be looked at is unknown,

@@ -71,6 +71,8 @@ type NodeError struct {
 
 	// untouched: it is certain that the node is as it was. Of a lost answer it is not.
 	untouched bool
+	// answered: the agent itself said no, in an answer that is known to be its own.
+	answered bool
 }
 
 // Error names the node.

@@ -70,7 +70,7 @@ type NodeStatus struct {
 	LastSeen   time.Time // zero: never
 	Health     string    // "online", "offline", "unknown"
 	Version    string
-	Error      string // why it is not online, in one sentence
+	Error      string // what the last contact failed of, in one sentence; of an online node, too
 	Conditions []Condition
 }
 

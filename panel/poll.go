@@ -86,7 +86,7 @@ func (s *Service) poll(ctx context.Context, n Node) bool {
 
 // note keeps the outcome of a test.
 func (s *Service) note(n Node, t NodeTest, err error) {
-	s.contacted(n, t.Reachable, err, func(st *NodeStatus, now time.Time) {
+	s.contacted(n, err, func(st *NodeStatus, now time.Time) {
 		if err == nil {
 			st.Version = t.Version
 		}
@@ -95,19 +95,17 @@ func (s *Service) note(n Node, t NodeTest, err error) {
 }
 
 // contacted keeps the outcome of a contact of any kind; more keeps what only this kind tells.
-func (s *Service) contacted(n Node, answered bool, err error, more func(*NodeStatus, time.Time)) {
+func (s *Service) contacted(n Node, err error, more func(*NodeStatus, time.Time)) {
 	now := s.now()
 	s.health.change(n.ID, func(st *NodeStatus) {
 		was := st.Health
-		reachable := Condition{Type: ConditionReachable, Status: "True", Reason: "Answered"}
-		if err == nil {
-			st.Health, st.Error, st.LastSeen = HealthOnline, "", now
-		} else {
-			st.Health, st.Error = HealthOffline, err.Error()
-			reachable = Condition{Type: ConditionReachable, Status: "False", Reason: "NoAnswer", Message: reasonOf(err)}
-			if answered {
-				reachable.Reason = "NotAuthenticated"
-			}
+		reachable := reachableCondition(err)
+		st.Health, st.Error = HealthOffline, ""
+		if err != nil {
+			st.Error = err.Error()
+		}
+		if reachable.Status == "True" {
+			st.Health, st.LastSeen = HealthOnline, now
 		}
 		st.set(reachable, now)
 		more(st, now)
@@ -115,6 +113,24 @@ func (s *Service) contacted(n Node, answered bool, err error, more func(*NodeSta
 			s.o.Logger.Info("a node's health changed", "node", n.ID, "name", n.Name, "health", st.Health, "error", st.Error)
 		}
 	})
+}
+
+// reachableCondition judges a contact. An agent that refuses in its own name is there, and so is one
+// whose answer only the panel could not keep.
+func reachableCondition(err error) Condition {
+	c := Condition{Type: ConditionReachable, Status: "True", Reason: "Answered"}
+	e, ok := errors.AsType[*NodeError](err)
+	if !ok || e.answered {
+		return c
+	}
+	c.Status, c.Reason, c.Message = "False", "NotUsable", e.Reason
+	switch client.Kind(e.Code) {
+	case client.Unreachable:
+		c.Reason = "NoAnswer"
+	case client.Unauthorized, client.NotAuthentic:
+		c.Reason = "NotAuthenticated"
+	}
+	return c
 }
 
 func reasonOf(err error) string {
@@ -219,7 +235,7 @@ func (s *Service) testInterfaces(ctx context.Context, n Node, a Agent, t *NodeTe
 	if err := s.learn(ctx, n, a, found); err != nil || found != nil {
 		return err
 	}
-	return &NodeError{NodeID: n.ID, Code: string(agent.CodeUnknownInterface), untouched: true, Reason: fmt.Sprintf(
+	return &NodeError{NodeID: n.ID, Code: string(agent.CodeUnknownInterface), answered: true, untouched: true, Reason: fmt.Sprintf(
 		"the agent answers, but has no interface %s: make it on the host, or set the node's wg_interface to one that is there (%s)",
 		n.WGInterface, cmp.Or(clip(strings.Join(t.Interfaces, ", ")), "there is none"))}
 }

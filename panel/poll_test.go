@@ -13,6 +13,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/agent/client"
+	"github.com/wgfleet/wgfleet/panel/drift"
 	"github.com/wgfleet/wgfleet/store"
 )
 
@@ -100,6 +101,52 @@ func TestANodeWhoseInterfaceIsNotThere(t *testing.T) {
 	require.True(t, got.Authenticated)
 	require.Contains(t, got.Error, "the agent answers, but has no interface wg7: make it on the host, or set")
 	require.Contains(t, got.Error, "(wg0)")
+}
+
+// An agent that refuses in its own name is there: a drift look and a poll agree on that.
+func TestARefusalIsAnAnswer(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.UpdateNode(t.Context(), w.id, NodeInput{WGInterface: new("wg7")})
+	require.NoError(t, err)
+	for range 2 {
+		r := w.drift()
+		require.Equal(t, drift.Unknown, r.Status)
+		looked, err := w.Node(t.Context(), w.id)
+		require.NoError(t, err)
+		require.Contains(t, looked.Status.Error, "wg7")
+		require.False(t, w.poll(t.Context(), looked.Node))
+		polled, err := w.Node(t.Context(), w.id)
+		require.NoError(t, err)
+		require.Contains(t, polled.Status.Error, "wg7")
+		for _, s := range []NodeStatus{looked.Status, polled.Status} {
+			require.Equal(t, HealthOnline, s.Health)
+			require.False(t, s.LastSeen.IsZero())
+			c := condition(t, s, ConditionReachable)
+			require.Equal(t, "True Answered", c.Status+" "+c.Reason)
+		}
+	}
+}
+
+func TestReasonsOfTheCondition(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{nil, "True Answered"},
+		{&client.Error{Kind: client.Refused, Agent: &agent.Error{Code: agent.CodeInterfaceDown}}, "True Answered"},
+		{&client.Error{Kind: client.Refused, Agent: &agent.Error{Message: "404 Not Found"}}, "False NotUsable"},
+		{&client.Error{Kind: client.Unreachable}, "False NoAnswer"},
+		{&client.Error{Kind: client.Unauthorized}, "False NotAuthenticated"},
+		{&client.Error{Kind: client.NotAuthentic}, "False NotAuthenticated"},
+		{&client.Error{Kind: client.ClockOff}, "False NotUsable"},
+		{&client.Error{Kind: client.Malformed}, "False NotUsable"},
+		{&client.Error{Kind: client.BadSettings}, "False NotUsable"},
+	} {
+		c := reachableCondition(nodeError("n", tt.err))
+		require.Equal(t, tt.want, c.Status+" "+c.Reason, "%v", tt.err)
+	}
+	c := reachableCondition(ErrUnavailable)
+	require.Equal(t, "True", c.Status, "what the store refuses is not the node's fault")
 }
 
 func TestHealthIsPolled(t *testing.T) {
