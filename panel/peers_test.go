@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/panel/drift"
@@ -201,12 +202,37 @@ func TestBadInputIsRefused(t *testing.T) {
 		require.True(t, ok, "%s: %v", field, err)
 		require.Equal(t, field, bad.Problems[0].Field)
 	}
+	for _, name := range []string{"a/b", "/", `a\b`, ".", "..", " .. ", "../../etc"} {
+		_, err := w.CreatePeer(ctx, w.id, PeerInput{Name: &name})
+		require.ErrorContains(t, err, "name: must not hold / or \\, nor be . or ..", name)
+		_, err = w.UpdateNode(ctx, w.id, NodeInput{Name: &name})
+		require.ErrorContains(t, err, "name: must not hold", name)
+		_, _, err = w.CreateNode(ctx, NodeInput{Name: &name, AgentURL: new("http://10.0.0.1")})
+		require.ErrorContains(t, err, "name: must not hold", name)
+		_, _, err = w.CreateKey(ctx, name, RoleViewer)
+		require.ErrorContains(t, err, "name: must not hold", name)
+	}
 	after, err := w.Node(ctx, w.id)
 	require.NoError(t, err)
 	require.Equal(t, v, after, "nothing has changed")
 	_, _, err = w.CreateNode(ctx, NodeInput{Name: new("n1"), AgentURL: new("http://10.0.0.1")})
 	require.ErrorIs(t, err, ErrConflict)
 	require.ErrorContains(t, err, "n1")
+}
+
+// The base64 of a key may hold what a name may not.
+func TestANameThatIsMadeIsOneThatIsTaken(t *testing.T) {
+	var k wgtypes.Key
+	for _, prefix := range []string{"peer", "adopted"} {
+		for b := range 256 {
+			for i := range k {
+				k[i] = byte(b)
+			}
+			var p problems
+			p.name("name", defaultName(prefix, k))
+			require.NoError(t, p.err())
+		}
+	}
 }
 
 func TestClientConfigNeedsWhatItHolds(t *testing.T) {

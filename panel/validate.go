@@ -47,6 +47,8 @@ func (p *problems) name(field, s string) string {
 		p.add(field, "is too long: %d characters at most", maxName)
 	case !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
 		p.add(field, "holds characters that can't be printed")
+	case s == "." || s == ".." || strings.ContainsAny(s, `/\`):
+		p.add(field, "must not hold / or \\, nor be . or ..: it becomes a part of paths")
 	}
 	return s
 }

@@ -1,8 +1,18 @@
 package panel_test
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/agent/client"
 	"github.com/wgfleet/wgfleet/panel"
 	"github.com/wgfleet/wgfleet/panel/web"
+	"github.com/wgfleet/wgfleet/store"
 )
 
 // What the web room asks for, the service has.
@@ -13,3 +23,42 @@ var (
 	_ web.Drift      = (*panel.Service)(nil)
 	_ web.Keys       = (*panel.Service)(nil)
 )
+
+// Through the API a name that would not fit into a path is a 422 that names the field.
+func TestNamesThatAreRefusedByTheAPI(t *testing.T) {
+	st, err := store.OpenInMemory(store.NewMasterKey())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, st.Close()) })
+	dial, err := panel.Dialer(client.TLS{})
+	require.NoError(t, err)
+	s, err := panel.New(panel.Options{Store: st, Dial: dial})
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	const token = "an administrator's key"
+	require.NoError(t, s.EnsureAdminKey(t.Context(), token))
+	n, _, err := s.CreateNode(t.Context(), panel.NodeInput{Name: new("n1"), AgentURL: new("http://127.0.0.1:1")})
+	require.NoError(t, err)
+	api, err := web.New(web.Options{Nodes: s, Interfaces: s, Peers: s, Drift: s, Keys: s})
+	require.NoError(t, err)
+	for _, tt := range []struct{ method, path string }{
+		{"POST", "/api/nodes"}, {"PUT", "/api/nodes/" + n.ID}, {"POST", "/api/nodes/" + n.ID + "/peers"}, {"POST", "/api/keys"},
+	} {
+		for _, name := range []string{"a/b", `a\b`, ".", ".."} {
+			body := map[string]any{"name": name}
+			switch tt.path {
+			case "/api/nodes":
+				body["agent_url"] = "http://127.0.0.1:1"
+			case "/api/keys":
+				body["role"] = panel.RoleViewer
+			}
+			text, err := json.Marshal(body)
+			require.NoError(t, err)
+			r := httptest.NewRequestWithContext(t.Context(), tt.method, tt.path, strings.NewReader(string(text)))
+			r.Header.Set("Authorization", "Bearer "+token)
+			got := httptest.NewRecorder()
+			api.Handler().ServeHTTP(got, r)
+			require.Equal(t, http.StatusUnprocessableEntity, got.Code, got.Body)
+			require.Contains(t, got.Body.String(), `[{"field":"name","error":"must not hold / or`)
+		}
+	}
+}
