@@ -313,7 +313,7 @@ func TestWhatIsAsWantedIsNotTouched(t *testing.T) {
 	require.Equal(t, writes, w.writes.Load())
 }
 
-func TestDriftAllIsDelayedByNobody(t *testing.T) {
+func TestDriftAll(t *testing.T) {
 	w := newWorld(t)
 	w.create("laptop", nil)
 	dead, _, err := w.CreateNode(t.Context(), NodeInput{Name: new("dead"), AgentURL: new("http://127.0.0.1:1"), Secret: new(testSecret)})
