@@ -112,17 +112,22 @@ func byKey(list []any) {
 	slices.SortFunc(list, func(a, b any) int { return strings.Compare(name(a), name(b)) })
 }
 
-var sample = regexp.MustCompile(`\s+[-0-9.e+]+$`)
+var (
+	sample   = regexp.MustCompile(`\s+[-0-9.e+]+$`)
+	keyLabel = regexp.MustCompile(`public_key="([0-9a-f]{8}|[A-Za-z0-9+/]{16})"`)
+)
 
+// series are the names and labels of all that is measured. A keyed hash stands where the original
+// published the first 16 characters of a key: which of the two it is does not count, how many do.
 func series(text string) []string {
 	var out []string
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			out = append(out, sample.ReplaceAllString(line, ""))
+			out = append(out, keyLabel.ReplaceAllString(sample.ReplaceAllString(line, ""), `public_key="…"`))
 		}
 	}
 	slices.Sort(out)
-	return slices.Compact(out)
+	return out
 }
 
 // normalDumps normalizes one dump, or several by name.

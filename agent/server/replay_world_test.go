@@ -96,6 +96,7 @@ type world struct {
 	node       *node
 	hooks      *touched
 	pending    []string // [Peer] sections for the file, before the agent starts
+	recorded   map[string]outcome
 }
 
 func (w *world) clock() time.Time {
