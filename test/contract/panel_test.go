@@ -162,8 +162,6 @@ func TestPerNodeOverrideFields(t *testing.T) {
 	}
 }
 
-func TestAgentClientSyncconf(t *testing.T) { TestSyncconf(t) }
-
 func TestFirstStart(t *testing.T) {
 	f := newFleet(t)
 	own := f.object("GET", f.nodePath(""), nil)
