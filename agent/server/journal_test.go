@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -262,4 +263,19 @@ func TestHoldersFollow(t *testing.T) {
 			require.Equal(t, fresh.prefix, h.prefix)
 		}
 	})
+}
+
+// TestTooManyPeers: the changes are counted, and a peer that goes makes room for one that comes.
+func TestTooManyPeers(t *testing.T) {
+	full := engine.State{Interface: engine.Interface{Name: "wg0", PrivateKey: enginetest.PrivateKey(t)}, Peers: make([]engine.Peer, engine.MaxPeers)}
+	add := engine.PeerChange{After: &engine.Peer{PublicKey: enginetest.PeerKey(1)}}
+	remove := engine.PeerChange{Before: &engine.Peer{PublicKey: enginetest.PeerKey(2)}}
+	var h holders
+	err := h.judge(full, engine.Changes{Peers: []engine.PeerChange{add}})
+	refused, is := errors.AsType[*engine.FieldError](err)
+	require.True(t, is, "%v", err)
+	require.Equal(t, "peers", refused.Field)
+	require.NoError(t, h.judge(full, engine.Changes{Peers: []engine.PeerChange{add, remove}}))
+	full.Peers = full.Peers[1:]
+	require.NoError(t, h.judge(full, engine.Changes{Peers: []engine.PeerChange{add}}))
 }
