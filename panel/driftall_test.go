@@ -3,6 +3,7 @@ package panel
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,4 +50,37 @@ func TestDriftAllIsDelayedByNobody(t *testing.T) {
 			require.Contains(t, r.Error, "in time")
 		}
 	})
+}
+
+// The verdict of a node lasts as long as the node answers, whoever finds that it does not.
+func TestVerdict(t *testing.T) {
+	w := newWorld(t)
+	view := func() NodeView {
+		v, err := w.Node(t.Context(), w.id)
+		require.NoError(t, err)
+		return v
+	}
+	require.Equal(t, drift.Unknown, view().Verdict(), "never looked at")
+	w.drift()
+	require.Equal(t, drift.InSync, view().Verdict())
+	w.write(engine.PeerChange{After: &engine.Peer{PublicKey: publicKey("stranger")}})
+	w.drift()
+	require.Equal(t, drift.Drifted, view().Verdict())
+	w.reconcile(ReconcileOptions{RemoveUnknown: true, AllowMassRemoval: true})
+	require.Equal(t, drift.InSync, view().Verdict(), "a reconcile looks as well")
+
+	w.cut.Store(new(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }))
+	require.False(t, w.poll(t.Context(), view().Node))
+	require.Equal(t, drift.Unknown, view().Verdict(), "a poll found it dead")
+	w.honest()
+	require.True(t, w.poll(t.Context(), view().Node))
+	require.Equal(t, drift.InSync, view().Verdict())
+	w.cut.Store(new(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }))
+	w.drift()
+	w.honest()
+	require.True(t, w.poll(t.Context(), view().Node))
+	require.Equal(t, drift.Unknown, view().Verdict(), "the last look saw nothing")
+	_, err := w.UpdateNode(t.Context(), w.id, NodeInput{Enabled: new(false)})
+	require.NoError(t, err)
+	require.Equal(t, drift.Unknown, view().Verdict())
 }

@@ -27,7 +27,7 @@ func (s *Service) observe(ctx context.Context, st *nodeState, full bool) (look, 
 	ctx, cancel := context.WithTimeout(ctx, s.o.NodeTimeout)
 	defer cancel()
 	l, err := s.observeOnce(ctx, st, full)
-	s.saw(ctx, st.node, err)
+	s.saw(ctx, st.node, l.report.Status, err)
 	return l, err
 }
 
@@ -135,12 +135,15 @@ func interfaceOf(sum agent.InterfaceSummary, original bool) (drift.Interface, er
 	return i, nil
 }
 
-// saw keeps that a node answered, or did not.
-func (s *Service) saw(ctx context.Context, n Node, err error) {
+// saw keeps that a node answered, or did not, and what came of the look.
+func (s *Service) saw(ctx context.Context, n Node, verdict string, err error) {
 	if !n.Enabled || err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return
 	}
-	s.contacted(n, err, func(*NodeStatus, time.Time) {})
+	if err != nil {
+		verdict = drift.Unknown
+	}
+	s.contacted(n, err, func(st *NodeStatus, _ time.Time) { st.Drift = verdict })
 }
 
 // Drift compares a node with its desired state, now. A node that can't be looked at is unknown,

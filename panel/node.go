@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/panel/drift"
 )
 
 // Defaults of the panel for what neither a peer nor its node says.
@@ -72,6 +73,7 @@ type NodeStatus struct {
 	Version    string
 	Error      string // what the last contact failed of, in one sentence; of an online node, too
 	Conditions []Condition
+	Drift      string // the verdict of the last look, of package drift; "": never looked at
 }
 
 // Condition is one verdict on a node, as in Kubernetes.
@@ -88,6 +90,14 @@ type NodeView struct {
 	Node
 	Status    NodeStatus
 	PeerCount int
+}
+
+// Verdict is what is known of the node's drift now: the last look's, of a node that answers still.
+func (v NodeView) Verdict() string {
+	if !v.Enabled || v.Status.Health != HealthOnline || v.Status.Error != "" || v.Status.Drift == "" {
+		return drift.Unknown
+	}
+	return v.Status.Drift
 }
 
 // NodeInput creates a node; nil fields take their defaults. It also changes one: nil leaves a

@@ -26,7 +26,7 @@ type Options struct {
 	RateLimit      RateLimit        // default: DefaultRateLimit
 	TrustedProxies []string         // addresses and prefixes whose X-Forwarded-For is believed; default: none
 	Version        string           // shown by /api/health
-	// Registerer takes the request metrics; nil keeps none.
+	// Registerer takes the metrics of requests and nodes; nil keeps none.
 	Registerer prometheus.Registerer
 	// Gatherer is what /metrics shows; nil leaves that route out.
 	Gatherer prometheus.Gatherer
@@ -68,7 +68,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := newRequestMetrics(o.Registerer)
+	metrics, err := newMetrics(o.Registerer, o.Nodes)
 	if err != nil {
 		return nil, err
 	}

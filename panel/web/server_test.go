@@ -14,6 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 	"rsc.io/qr"
+
+	"github.com/wgfleet/wgfleet/panel"
+	"github.com/wgfleet/wgfleet/panel/drift"
 )
 
 func TestNewNeedsItsUseCases(t *testing.T) {
@@ -229,6 +232,35 @@ func TestNoSecretLeaves(t *testing.T) {
 	for _, secret := range secrets {
 		require.NotContains(t, h.log.String(), secret)
 	}
+}
+
+// A node that does not answer counts as offline and unknown, whatever was last seen of it.
+func TestNodeMetrics(t *testing.T) {
+	h := newHarness(t)
+	change := func(id string, f func(*panel.NodeView)) {
+		n := h.fake.nodes[id]
+		f(&n)
+		h.fake.nodes[id] = n
+	}
+	change("n1", func(n *panel.NodeView) { n.Status.Drift = drift.InSync })
+	change("n2", func(n *panel.NodeView) { n.Status.Health, n.Status.Drift = panel.HealthOnline, drift.InSync })
+	text := h.get("/metrics").Body.String()
+	for _, line := range []string{
+		`wgfleet_panel_nodes{health="online"} 1`, `wgfleet_panel_nodes{health="offline"} 0`,
+		`wgfleet_panel_nodes{health="unknown"} 1`, `wgfleet_panel_nodes{health="disabled"} 1`,
+		`wgfleet_panel_node_drift{node="Node 1",status="in_sync"} 1`,
+		`wgfleet_panel_node_drift{node="Node 2",status="unknown"} 1`,
+		`wgfleet_panel_node_drift{node="Node 3",status="unknown"} 1`,
+	} {
+		require.Contains(t, text, line+"\n")
+	}
+	change("n1", func(n *panel.NodeView) { n.Status.Drift = drift.Drifted })
+	require.Contains(t, h.get("/metrics").Body.String(), `{node="Node 1",status="drift"} 1`)
+	change("n1", func(n *panel.NodeView) { n.Status.Health, n.Status.Drift = panel.HealthOffline, drift.InSync })
+	text = h.get("/metrics").Body.String()
+	require.Contains(t, text, `wgfleet_panel_nodes{health="offline"} 1`)
+	require.Contains(t, text, `{node="Node 1",status="unknown"} 1`)
+	require.NotContains(t, text, drift.InSync)
 }
 
 func TestMetrics(t *testing.T) {
