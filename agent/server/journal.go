@@ -234,7 +234,7 @@ func (j *journal) write(r record, wait bool) error {
 	b := frame(payload)
 	_, err = j.log.WriteAt(b, j.size)
 	if err == nil && wait {
-		err = j.log.Sync()
+		err = fsync(j.log)
 	}
 	if err != nil {
 		if cut := j.log.Truncate(j.size); cut != nil {

@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 )
 
+// fsync waits until what was written is on the disk. Tests let it fail.
+var fsync = (*os.File).Sync
+
 // prepared is a file that is on the disk under another name, ready to take its place.
 type prepared struct {
 	temp, path string
@@ -24,7 +27,7 @@ func prepareFile(path string, data []byte) (*prepared, error) {
 	p := &prepared{temp: f.Name(), path: path}
 	_, err = f.Write(data)
 	if err == nil {
-		err = f.Sync()
+		err = fsync(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		p.discard()
@@ -85,7 +88,7 @@ func syncDir(dir string) error {
 		return fmt.Errorf("sync %s: %w", dir, err)
 	}
 	defer d.Close()
-	if err := d.Sync(); err != nil {
+	if err := fsync(d); err != nil {
 		return fmt.Errorf("sync %s: %w", dir, err)
 	}
 	return nil
