@@ -51,6 +51,9 @@ func TestFailingSyncFailsTheRequest(t *testing.T) {
 // TestFailingSyncOfTheFolder: the file has its new name already, and is not acknowledged.
 func TestFailingSyncOfTheFolder(t *testing.T) {
 	n := refusedBySync(t, func(path string) bool { return filepath.Base(path) == "conf" })
+	file, err := os.ReadFile(n.server.confPath("wg0"))
+	require.NoError(t, err)
+	require.NotContains(t, string(file), peer(1)["public_key"], "what was refused is not in the file, which may speak at the next start")
 	n.mustDo("POST", peersPath, peer(1))
 	n.has(0, 1)
 }

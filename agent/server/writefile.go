@@ -36,13 +36,24 @@ func prepareFile(path string, data []byte) (*prepared, error) {
 	return p, nil
 }
 
-// commit puts the file in its place.
+// commit puts the file in its place. On an error what was there before is there again.
 func (p *prepared) commit() error {
+	old := p.temp + ".old.tmp" // sweep knows it
+	linkErr := os.Link(p.path, old)
+	defer os.Remove(old) //nolint:errcheck // a leftover is swept
 	if err := os.Rename(p.temp, p.path); err != nil {
 		p.discard()
 		return fmt.Errorf("write %s: %w", p.path, err)
 	}
-	return syncDir(filepath.Dir(p.path))
+	err := syncDir(filepath.Dir(p.path))
+	switch {
+	case err == nil:
+	case linkErr == nil:
+		err = errors.Join(err, os.Rename(old, p.path))
+	case errors.Is(linkErr, fs.ErrNotExist):
+		err = errors.Join(err, os.Remove(p.path))
+	}
+	return err
 }
 
 // discard takes the file away again; it is fine after commit.
