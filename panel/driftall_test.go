@@ -77,6 +77,8 @@ func TestVerdict(t *testing.T) {
 	require.Equal(t, drift.Unknown, view().Verdict(), "a poll found it dead")
 	w.honest()
 	require.True(t, w.poll(t.Context(), view().Node))
+	require.Equal(t, drift.Unknown, view().Verdict(), "it answers, and nobody has looked since")
+	w.drift()
 	require.Equal(t, drift.InSync, view().Verdict())
 	w.cut.Store(new(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }))
 	w.drift()

@@ -102,7 +102,7 @@ func (s *Service) contacted(n Node, err error, more func(*NodeStatus, time.Time)
 		reachable := reachableCondition(err)
 		st.Health, st.Error = HealthOffline, ""
 		if err != nil {
-			st.Error = err.Error()
+			st.Error, st.Drift = err.Error(), "" // what was seen before is not known now
 		}
 		if reachable.Status == "True" {
 			st.Health, st.LastSeen = HealthOnline, now
