@@ -41,20 +41,29 @@ func (s *Server) deviceIfUp(ctx context.Context, sl *slot) (engine.Device, error
 	return d, nil
 }
 
+// takeMatched holds the slot of the request's interface, which is as If-Match wants it, and returns
+// its device; nil where it is down. Who gets no error calls release.
+func (s *Server) takeMatched(ctx context.Context, q *request) (sl *slot, d engine.Device, release func(), err error) {
+	if sl, release, err = s.takeKnown(ctx, q.route.iface); err != nil {
+		return nil, nil, nil, err
+	}
+	if d, err = s.deviceIfUp(ctx, sl); err == nil {
+		err = s.precondition(ctx, q, sl, d)
+	}
+	if err != nil {
+		release()
+		return nil, nil, nil, err
+	}
+	return sl, d, release, nil
+}
+
 // enable is POST enable.
 func (s *Server) enable(ctx context.Context, q *request) (*answer, error) {
-	sl, release, err := s.takeKnown(ctx, q.route.iface)
+	sl, d, release, err := s.takeMatched(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	d, err := s.deviceIfUp(ctx, sl)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.precondition(ctx, q, sl, d); err != nil {
-		return nil, err
-	}
 	wasDown := d == nil
 	message := fmt.Sprintf("Interface %s is already up", sl.name)
 	if wasDown {
@@ -106,18 +115,11 @@ func (s *Server) keepUp(sl *slot, m *model, h *hostFile) error {
 
 // disable is POST disable.
 func (s *Server) disable(ctx context.Context, q *request) (*answer, error) {
-	sl, release, err := s.takeKnown(ctx, q.route.iface)
+	sl, d, release, err := s.takeMatched(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	d, err := s.deviceIfUp(ctx, sl)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.precondition(ctx, q, sl, d); err != nil {
-		return nil, err
-	}
 	wasUp := d != nil
 	message := fmt.Sprintf("Interface %s is already down", sl.name)
 	if wasUp {
@@ -152,18 +154,11 @@ func (s *Server) halt(ctx context.Context, sl *slot, d engine.Device) error {
 
 // deleteInterface is DELETE: the interface goes down, its file and its last good state are removed.
 func (s *Server) deleteInterface(ctx context.Context, q *request) (*answer, error) {
-	sl, release, err := s.takeKnown(ctx, q.route.iface)
+	sl, d, release, err := s.takeMatched(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	d, err := s.deviceIfUp(ctx, sl)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.precondition(ctx, q, sl, d); err != nil {
-		return nil, err
-	}
 	if d != nil {
 		if err := s.bringDown(ctx, sl, d, strict); err != nil {
 			return nil, err
