@@ -49,6 +49,25 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// watchSources looks at every source of the binary. This package imports none of them, so that go
+// test would answer from its cache after they changed; it notes what a test looks at, not TestMain.
+var watchSources = sync.OnceFunc(func() {
+	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() == ".git":
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".go"):
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil {
+		panic(err)
+	}
+})
+
 // node is a running `wgfleet serve`.
 type node struct {
 	t    *testing.T
@@ -121,6 +140,7 @@ AllowedIPs = 10.8.0.2/32
 
 // newNode prepares an agent on netstack with one interface; start runs it.
 func newNode(t *testing.T, env ...string) *node {
+	watchSources()
 	n := &node{t: t, dir: t.TempDir(), args: []string{"serve"}}
 	n.conf = filepath.Join(n.dir, "etc")
 	require.NoError(t, os.Mkdir(n.conf, 0o700))
