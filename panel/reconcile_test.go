@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -190,12 +191,13 @@ func TestPlanID(t *testing.T) {
 // The original agent dies half-way: what it did is in the answer.
 func TestOriginalAgentDiesHalfWay(t *testing.T) {
 	old := originaltest.New(testSecret, testKey("node"))
-	left := 100
+	var left atomic.Int64
+	left.Store(100)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet {
-			left--
+		if r.Method != http.MethodGet && left.Add(-1) < 0 {
+			panic(http.ErrAbortHandler)
 		}
-		if left < 0 {
+		if left.Load() < 0 {
 			panic(http.ErrAbortHandler)
 		}
 		old.ServeHTTP(w, r)
@@ -209,7 +211,7 @@ func TestOriginalAgentDiesHalfWay(t *testing.T) {
 		require.NoError(t, err)
 		old.Remove(p.PublicKey.String())
 	}
-	left = 2
+	left.Store(2)
 	done, err := s.Reconcile(t.Context(), n.ID, everything)
 	require.NoError(t, err)
 	require.Len(t, done.Added, 2)
