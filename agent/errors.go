@@ -31,6 +31,7 @@ const (
 	CodeMassRemoval      Code = "mass_removal"
 	CodeEmpty            Code = "empty_configuration"
 	CodePortInUse        Code = "port_in_use"
+	CodeAddressInUse     Code = "address_in_use"
 	CodePrecondition     Code = "precondition_failed"
 	CodeTooLarge         Code = "body_too_large"
 	CodeInvalidField     Code = "invalid_field"
@@ -61,6 +62,7 @@ var statuses = map[Code]int{
 	CodeMassRemoval:      http.StatusConflict,
 	CodeEmpty:            http.StatusConflict,
 	CodePortInUse:        http.StatusConflict,
+	CodeAddressInUse:     http.StatusConflict,
 	CodePrecondition:     http.StatusPreconditionFailed,
 	CodeTooLarge:         http.StatusRequestEntityTooLarge,
 	CodeInvalidField:     http.StatusUnprocessableEntity,

@@ -1,6 +1,10 @@
 package engine
 
-import "context"
+import (
+	"context"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
 
 // Kind names a way of driving WireGuard.
 type Kind string
@@ -17,7 +21,7 @@ const (
 type Backend interface {
 	Kind() Kind
 	// Create makes an interface with these settings and no peers, and brings it up. Errors:
-	// ErrInterfaceExists, ErrPortInUse, ErrNotPermitted, *FieldError. On an error nothing is left.
+	// ErrInterfaceExists, ErrPortInUse, ErrAddressInUse, ErrNotPermitted, *FieldError. On an error nothing is left.
 	Create(ctx context.Context, i Interface) (Device, error)
 	// Attach returns an interface that is up already, as it is: nothing is changed. Errors:
 	// ErrUnknownInterface, ErrNotPermitted.
@@ -46,4 +50,13 @@ type Owned interface {
 	// Revision grows with each write of configuration, whoever made it (Configure, or wg(8) on
 	// the UAPI socket), and when the device is closed, whoever closed it.
 	Revision() uint64
+}
+
+// Greeter is a Device that can begin handshakes by itself, so that the peers of an interface that was
+// restarted need not find out by time-outs that their sessions are gone.
+type Greeter interface {
+	Device
+	// Greet begins a handshake with each of these peers whose endpoint is known, and waits for none.
+	// Keys of no peer are passed over. Errors: ErrClosed.
+	Greet(ctx context.Context, peers []wgtypes.Key) error
 }

@@ -17,6 +17,8 @@ var (
 	ErrInterfaceExists = errors.New("interface exists")
 	// ErrPortInUse: the listen port could not be bound.
 	ErrPortInUse = errors.New("listen port is in use")
+	// ErrAddressInUse: another link of the host has the address; the message names both.
+	ErrAddressInUse = errors.New("address is in use")
 	// ErrNotPermitted: the process lacks a privilege; the message names it.
 	ErrNotPermitted = errors.New("not permitted")
 	// ErrUnsupported: this backend cannot do that on a running device.

@@ -93,6 +93,7 @@ func withoutApply(err error) *agent.Error {
 		{engine.ErrUnknownInterface, agent.CodeUnknownInterface},
 		{engine.ErrInterfaceExists, agent.CodeInterfaceExists},
 		{engine.ErrPortInUse, agent.CodePortInUse},
+		{engine.ErrAddressInUse, agent.CodeAddressInUse},
 		{engine.ErrClosed, agent.CodeInterfaceDown},
 		{context.DeadlineExceeded, agent.CodeBusy},
 		{context.Canceled, agent.CodeBusy},

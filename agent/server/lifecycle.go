@@ -12,6 +12,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/link"
 	"github.com/wgfleet/wgfleet/engine/wgquick"
 )
 
@@ -129,15 +130,16 @@ func (s *Server) fillUp(ctx context.Context, sl *slot, d engine.Device, up setup
 	return m, nil
 }
 
-func networkOf(state engine.State, conf wgquick.Interface) NetworkConfig {
-	n := NetworkConfig{
-		Interface: state.Interface.Name, Table: conf.Table, FwMark: state.Interface.FwMark,
-		DNS: conf.DNS, Search: conf.Search, MTU: state.Interface.MTU,
+func networkOf(state engine.State, conf wgquick.Interface) link.Config {
+	c := link.Config{
+		Interface: state.Interface.Name, Addresses: state.Interface.Addresses,
+		Table: conf.Table, FwMark: state.Interface.FwMark, DNS: conf.DNS, Search: conf.Search,
+		Forward: conf.Forward, Masquerade: conf.Masquerade,
 	}
 	for _, p := range state.Peers {
-		n.AllowedIPs = append(n.AllowedIPs, p.AllowedIPs...)
+		c.AllowedIPs = append(c.AllowedIPs, p.AllowedIPs...)
 	}
-	return n
+	return c
 }
 
 // downMode says what a failing hook means while an interface goes down.

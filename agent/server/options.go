@@ -15,6 +15,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/link"
 )
 
 // Policy is the value of one of the settings below.
@@ -83,24 +84,20 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Network does what wg-quick(8) does beside the device: routes, DNS. It may be nil.
+// Network is the host around its interfaces: what wg-quick(8) does beside the device. *link.Host is
+// the one of real hosts; nil where the devices are not the host's.
 type Network interface {
+	// Choose finds the MTU and the fwmark for an interface that is not up yet.
+	Choose(ctx context.Context, c link.Config, endpoints []netip.AddrPort) (link.Choice, error)
 	// Up is called when the device and its peers stand. On an error nothing is left.
-	Up(ctx context.Context, n NetworkConfig) error
+	Up(ctx context.Context, c link.Config) error
+	// Follow is called when the peers' allowed IPs changed.
+	Follow(ctx context.Context, before, after link.Config) error
 	// Down is called before the device goes.
-	Down(ctx context.Context, n NetworkConfig) error
+	Down(ctx context.Context, c link.Config) error
 }
 
-// NetworkConfig is what of a wg-quick(8) file and of the peers concerns the host.
-type NetworkConfig struct {
-	Interface  string
-	Table      string // "": auto
-	FwMark     uint32
-	DNS        []netip.Addr
-	Search     []string
-	AllowedIPs []netip.Prefix // of all peers
-	MTU        int
-}
+var _ Network = (*link.Host)(nil)
 
 // Options of a Server. The zero value of each optional field is its default.
 type Options struct {

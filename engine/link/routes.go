@@ -1,6 +1,7 @@
 package link
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -135,3 +136,16 @@ func route(l netlink.Link, p netip.Prefix) *netlink.Route {
 	}
 	return r
 }
+
+// Follow moves the routes from the allowed IPs of before to those of after, for an interface that Up
+// was called for: the others stay as they are. Default routes are set by Up alone, since they would
+// take the host's own traffic along.
+func (h *Host) Follow(_ context.Context, _, after Config) error {
+	if after.Table != "" && after.Table != "auto" {
+		return nil
+	}
+	return SetRoutes(after.Interface, after.AllowedIPs)
+}
+
+func (h *Host) setRoutes(ctx context.Context, c Config) error { return h.Follow(ctx, c, c) }
+func (h *Host) unsetRoutes(context.Context, Config) error     { return nil }

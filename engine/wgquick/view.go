@@ -23,6 +23,10 @@ type Interface struct {
 	SaveConfig bool
 
 	PreUp, PostUp, PreDown, PostDown []string // in the order of the file, "%i" unexpanded
+
+	// Forward and Masquerade come from comments "# wgfleet: forward" and "# wgfleet: masquerade",
+	// which may name links; nil: no such comment, {"any"}: one that names none.
+	Forward, Masquerade []string
 }
 
 // Peer is what the [Peer] sections with one public key mean.

@@ -68,7 +68,7 @@ func (p *process) newAgent() (*server.Server, error) {
 		MaxTimestampAge: p.Agent.MaxTimestampAge, RequireNonce: p.Agent.RequireNonce,
 		Hooks: p.Agent.Hooks, ExposeSecrets: p.Agent.ExposeSecrets, Metrics: p.Agent.Metrics,
 		Up: p.Up, RateLimit: p.RateLimit,
-		HookRunner: host{p.log}, Network: p.network(),
+		HookRunner: hooks(p.log), Network: p.network(),
 		Version: p.streams.Version, Logger: p.log,
 	})
 	if err != nil {

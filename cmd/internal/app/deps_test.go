@@ -39,6 +39,7 @@ var rooms = map[string][]string{
 	"cmd/internal/app":          {"engine/...", "agent/...", "store", "panel/..."},
 	"cmd/internal/fleet":        {"engine/...", "agent", "cmd/internal/..."},
 	"cmd/internal/panelclient":  {},
+	"cmd/internal/migrate":      {"engine/...", "agent"},
 	"cmd/wgfleet":               {"engine", "agent", "cmd/internal/..."},
 }
 
@@ -49,6 +50,9 @@ var outside = map[string][]string{
 	"golang.zx2c4.com/wireguard/wgctrl$":      {"engine/kernel"},
 	"golang.zx2c4.com/wireguard/device":       {"engine/userspace", "engine/enginetest/mesh"},
 	"github.com/vishvananda/netlink":          {"engine/link", "engine/kernel"},
+	"github.com/google/nftables":              {"engine/link"},
+	"github.com/godbus/dbus":                  {"engine/link"},
+	"github.com/coreos/go-systemd":            {"cmd/internal/migrate"},
 	"github.com/prometheus/client_golang":     {"agent/server", "panel/web", "cmd/internal/app"},
 	"github.com/knadh/koanf":                  {"cmd/internal/app"},
 	"github.com/spf13/cobra":                  {"cmd/wgfleet"},
