@@ -17,6 +17,9 @@ type Peer struct {
 	// Endpoint is where to send first. It is not configuration in the sense of drift: peers roam,
 	// so it is never compared; the zero value leaves the device's own knowledge alone.
 	Endpoint netip.AddrPort
+	// EndpointName is the host:port that Endpoint was looked up from, where a configuration named a
+	// host. It is for files and is never compared: no device knows it.
+	EndpointName string
 }
 
 // Interface is the configuration of a WireGuard interface that the device itself knows.

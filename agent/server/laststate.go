@@ -104,8 +104,10 @@ type record struct {
 	Files  []string `json:"files,omitempty"`
 	Edited *bool    `json:"edited,omitempty"`
 	// Pending and Written name the peers whose change the file was not seen with (with Reset).
-	Pending []string `json:"pending,omitempty"`
-	Written []string `json:"written,omitempty"`
+	// Endpoints are those that were asked for with them, and not only seen.
+	Pending   []string     `json:"pending,omitempty"`
+	Written   []string     `json:"written,omitempty"`
+	Endpoints []peerRecord `json:"endpoints,omitempty"`
 	// Done: the host's file is the one that was announced.
 	Done bool `json:"done,omitempty"`
 }
@@ -125,6 +127,7 @@ type peerRecord struct {
 	AllowedIPs   []netip.Prefix `json:"allowed_ips,omitempty"`
 	Keepalive    int            `json:"keepalive,omitempty"`
 	Endpoint     netip.AddrPort `json:"endpoint,omitzero"`
+	EndpointName string         `json:"endpoint_name,omitempty"`
 }
 
 func secretText(k engine.SecretKey) string { return k.RevealText() }
@@ -139,7 +142,7 @@ func parseSecretText(s string) (engine.SecretKey, error) {
 func newPeerRecord(p engine.Peer) peerRecord {
 	return peerRecord{
 		PublicKey: p.PublicKey.String(), PresharedKey: secretText(p.PresharedKey), AllowedIPs: p.AllowedIPs,
-		Keepalive: p.PersistentKeepalive, Endpoint: p.Endpoint,
+		Keepalive: p.PersistentKeepalive, Endpoint: p.Endpoint, EndpointName: p.EndpointName,
 	}
 }
 
@@ -151,7 +154,7 @@ func (r peerRecord) peer() (engine.Peer, error) {
 	psk, err := parseSecretText(r.PresharedKey)
 	return engine.Peer{
 		PublicKey: key, PresharedKey: psk, AllowedIPs: engine.NormalizePrefixes(r.AllowedIPs),
-		PersistentKeepalive: r.Keepalive, Endpoint: r.Endpoint,
+		PersistentKeepalive: r.Keepalive, Endpoint: r.Endpoint, EndpointName: r.EndpointName,
 	}, err
 }
 
@@ -200,13 +203,24 @@ func (s *lastState) replaced(after engine.State, c engine.Changes) record {
 	r := stateRecord(after)
 	up := true
 	r.Up = &up
-	for key := range s.pending {
-		r.Pending = append(r.Pending, key.String())
-	}
+	next := lastState{pending: maps.Clone(s.pending)}
 	for _, p := range c.Peers {
-		r.Pending = append(r.Pending, p.Key().String())
+		next.ask(p.Key(), p.After)
+	}
+	for key, p := range next.pending {
+		r.Pending = append(r.Pending, key.String())
+		r.ask(p.peer)
 	}
 	return r
+}
+
+// ask notes the endpoint that was asked for with a pending peer; nil: it is to go.
+func (r *record) ask(p *engine.Peer) {
+	if p != nil && p.Endpoint.IsValid() {
+		r.Endpoints = append(r.Endpoints, peerRecord{
+			PublicKey: p.PublicKey.String(), Endpoint: p.Endpoint, EndpointName: p.EndpointName,
+		})
+	}
 }
 
 // snapshot is the record that makes s from nothing.
@@ -219,6 +233,7 @@ func (s *lastState) snapshot() record {
 		} else {
 			r.Pending = append(r.Pending, key.String())
 		}
+		r.ask(p.peer)
 	}
 	slices.Sort(r.Pending)
 	slices.Sort(r.Written)
@@ -240,8 +255,7 @@ func (s *lastState) do(r record) error {
 	}
 	for _, peer := range p.put {
 		if !r.Reset {
-			asked := peer
-			s.pending[peer.PublicKey] = pendingChange{peer: &asked}
+			s.ask(peer.PublicKey, &peer)
 		}
 		if !peer.Endpoint.IsValid() { // not asked for: it stays
 			peer.Endpoint = s.peers[peer.PublicKey].Endpoint
@@ -250,12 +264,30 @@ func (s *lastState) do(r record) error {
 	}
 	for _, key := range p.remove {
 		delete(s.peers, key)
-		s.pending[key] = pendingChange{}
+		s.ask(key, nil)
 	}
 	s.setPending(p.pending, false)
 	s.doFile(r)
 	s.setPending(p.written, true)
+	for _, asked := range p.endpoints {
+		if p := s.pending[asked.PublicKey].peer; p != nil {
+			p.Endpoint, p.EndpointName = asked.Endpoint, asked.EndpointName
+		}
+	}
 	return nil
+}
+
+// ask notes a change that the file is to hold; nil: the peer goes. An endpoint that the file was to
+// hold already stays.
+func (s *lastState) ask(key wgtypes.Key, peer *engine.Peer) {
+	if peer != nil {
+		p := *peer
+		if was := s.pending[key].peer; was != nil && !p.Endpoint.IsValid() {
+			p.Endpoint, p.EndpointName = was.Endpoint, was.EndpointName
+		}
+		peer = &p
+	}
+	s.pending[key] = pendingChange{peer: peer}
 }
 
 // setPending notes that the file was not seen with these peers as they are.
@@ -263,6 +295,7 @@ func (s *lastState) setPending(keys []wgtypes.Key, written bool) {
 	for _, key := range keys {
 		c := pendingChange{written: written}
 		if peer, there := s.peers[key]; there {
+			peer.Endpoint, peer.EndpointName = netip.AddrPort{}, "" // it may only have been seen
 			c.peer = &peer
 		}
 		s.pending[key] = c
@@ -301,7 +334,7 @@ func (s *lastState) markPending(written bool) {
 // parsed is a record in the engine's terms.
 type parsed struct {
 	iface                    engine.Interface
-	put                      []engine.Peer
+	put, endpoints           []engine.Peer
 	remove, pending, written []wgtypes.Key
 }
 
@@ -311,12 +344,17 @@ func (r record) parse() (p parsed, err error) {
 			return p, err
 		}
 	}
-	for _, q := range r.Put {
-		peer, err := q.peer()
-		if err != nil {
-			return p, err
+	for _, list := range []struct {
+		from []peerRecord
+		to   *[]engine.Peer
+	}{{r.Put, &p.put}, {r.Endpoints, &p.endpoints}} {
+		for _, q := range list.from {
+			peer, err := q.peer()
+			if err != nil {
+				return p, err
+			}
+			*list.to = append(*list.to, peer)
 		}
-		p.put = append(p.put, peer)
 	}
 	for _, list := range []struct {
 		from []string

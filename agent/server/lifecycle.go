@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"strings"
-
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/engine"
@@ -68,8 +64,8 @@ func (s *Server) resolvePeers(ctx context.Context, out *setup) {
 		s.o.Logger.Warn("the endpoint of a peer can't be looked up", "interface", out.state.Interface.Name, "host", host, "error", err)
 	}
 	for i, p := range out.state.Peers {
-		if a, ok := found[p.PublicKey]; ok {
-			out.state.Peers[i].Endpoint = a
+		if endpoints, ok := found[p.PublicKey]; ok {
+			out.state.Peers[i].Endpoint = nearest(p.Endpoint, endpoints)
 		}
 	}
 }
@@ -204,58 +200,4 @@ func (s *Server) runHooks(ctx context.Context, name, key string, commands []stri
 		}
 	}
 	return nil
-}
-
-// lookUps is how many host names are looked up at a time.
-const lookUps = 32
-
-// resolve looks up the endpoints that are host names, side by side, within resolveTimeout.
-func (s *Server) resolve(ctx context.Context, peers []wgquick.Peer) (map[wgtypes.Key]netip.AddrPort, map[string]error) {
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
-	type result struct {
-		key  wgtypes.Key
-		host string
-		addr netip.AddrPort
-		err  error
-	}
-	results := make(chan result, len(peers))
-	places := make(chan struct{}, lookUps)
-	n := 0
-	for _, p := range peers {
-		host, port, err := net.SplitHostPort(p.Endpoint)
-		if p.Endpoint == "" || err != nil {
-			continue
-		}
-		if _, err := netip.ParseAddrPort(p.Endpoint); err == nil {
-			continue
-		}
-		n++
-		places <- struct{}{}
-		go func() {
-			defer func() { <-places }()
-			a, err := s.lookUp(ctx, host, port)
-			results <- result{p.PublicKey, host, a, err}
-		}()
-	}
-	found, failed := make(map[wgtypes.Key]netip.AddrPort), make(map[string]error)
-	for range n {
-		if r := <-results; r.err != nil {
-			failed[r.host] = r.err
-		} else {
-			found[r.key] = r.addr
-		}
-	}
-	return found, failed
-}
-
-func (s *Server) lookUp(ctx context.Context, host, port string) (netip.AddrPort, error) {
-	addrs, err := s.o.Resolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	if len(addrs) == 0 {
-		return netip.AddrPort{}, errors.New("it has no address")
-	}
-	return netip.ParseAddrPort(net.JoinHostPort(addrs[0].Unmap().String(), port))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -17,8 +18,9 @@ import (
 
 // syncRequest is a whole configuration that was asked for.
 type syncRequest struct {
-	iface      wgquick.Interface // what is not given stays
-	peers      []engine.Peer     // normalized
+	iface      wgquick.Interface                // what is not given stays
+	peers      []engine.Peer                    // normalized
+	named      map[wgtypes.Key][]netip.AddrPort // endpoints of the peers that name a host
 	allowEmpty bool
 }
 
@@ -37,6 +39,9 @@ func (s *Server) syncConf(ctx context.Context, q *request) (*answer, error) {
 			return agent.Errorf(agent.CodeEmpty, "the configuration has no peers: removing all of them needs allow_empty")
 		}
 		c := r.plan(m.state)
+		if err := s.spell(sl, r, c); err != nil {
+			return err
+		}
 		after, err := s.commit(ctx, sl, d, m, c)
 		if err != nil {
 			return err
@@ -81,15 +86,15 @@ func (s *Server) decodeSync(ctx context.Context, q *request) (syncRequest, error
 	if err != nil {
 		return r, fieldError(loc, "config", err.Error(), nil)
 	}
-	found, failed := s.resolve(ctx, peers)
-	if len(failed) > 0 {
+	var failed map[string]error
+	if r.named, failed = s.resolve(ctx, peers); len(failed) > 0 {
 		hosts := slices.Sorted(maps.Keys(failed))
 		return r, fieldError(loc, "config", "the endpoint can't be looked up: "+strings.Join(hosts, ", "), nil)
 	}
 	for _, p := range peers {
 		e := p.Engine()
-		if a, named := found[p.PublicKey]; named {
-			e.Endpoint = a
+		if _, named := r.named[p.PublicKey]; named {
+			e.EndpointName = p.Endpoint
 		}
 		r.peers = append(r.peers, e)
 	}
@@ -112,7 +117,13 @@ func decodeBase64(s string) ([]byte, bool) {
 
 // plan returns the changes from a state to the one that is asked for.
 func (r syncRequest) plan(have engine.State) engine.Changes {
-	want := engine.State{Interface: have.Interface, Peers: r.peers}
+	want := engine.State{Interface: have.Interface, Peers: slices.Clone(r.peers)}
+	for i, p := range want.Peers {
+		if endpoints, named := r.named[p.PublicKey]; named {
+			before, _ := engine.Lookup(have.Peers, p.PublicKey)
+			want.Peers[i].Endpoint = nearest(before.Endpoint, endpoints)
+		}
+	}
 	if !r.iface.PrivateKey.IsZero() {
 		want.Interface.PrivateKey = r.iface.PrivateKey.Clamped()
 	}
@@ -133,12 +144,46 @@ func (r syncRequest) plan(have engine.State) engine.Changes {
 	return c
 }
 
+// spell makes the host's file name the hosts that were asked for, of peers that are as wanted on the
+// device already.
+func (s *Server) spell(sl *slot, r syncRequest, c engine.Changes) error {
+	if len(r.named) == 0 {
+		return nil
+	}
+	h, err := s.ownFile(sl)
+	if err != nil || h == nil {
+		return err
+	}
+	inFile, err := h.file.Peers()
+	if err != nil {
+		return err
+	}
+	changed := keysOf(c.Peers)
+	var words engine.Changes
+	for _, p := range inFile {
+		want, _ := engine.Lookup(r.peers, p.PublicKey)
+		if changed[p.PublicKey] || want.EndpointName == "" || want.EndpointName == p.Endpoint {
+			continue
+		}
+		before := p.Engine()
+		after := before
+		after.EndpointName = want.EndpointName
+		words.Peers = append(words.Peers, engine.PeerChange{Before: &before, After: &after})
+	}
+	if words.Empty() {
+		return nil
+	}
+	file, err := s.prepareEdit(sl, words)
+	if err != nil {
+		return err
+	}
+	defer file.discard()
+	return s.persist(sl, record{}, file)
+}
+
 // untouched returns the keys of the peers that no change names.
 func untouched(peers []engine.Peer, changes []engine.PeerChange) []wgtypes.Key {
-	changed := make(map[wgtypes.Key]bool, len(changes))
-	for _, c := range changes {
-		changed[c.Key()] = true
-	}
+	changed := keysOf(changes)
 	var out []wgtypes.Key
 	for _, p := range peers {
 		if !changed[p.PublicKey] {
@@ -146,4 +191,12 @@ func untouched(peers []engine.Peer, changes []engine.PeerChange) []wgtypes.Key {
 		}
 	}
 	return out
+}
+
+func keysOf(changes []engine.PeerChange) map[wgtypes.Key]bool {
+	keys := make(map[wgtypes.Key]bool, len(changes))
+	for _, c := range changes {
+		keys[c.Key()] = true
+	}
+	return keys
 }

@@ -43,13 +43,13 @@ type Peer struct {
 	Line int    // of the header, counted from 1; PutPeer ignores it
 }
 
-// NewPeer returns p as PutPeer takes it.
+// NewPeer returns p as PutPeer takes it; the name of an endpoint goes before its address.
 func NewPeer(p engine.Peer) Peer {
 	q := Peer{
 		PublicKey: p.PublicKey, PresharedKey: p.PresharedKey,
-		AllowedIPs: p.AllowedIPs, PersistentKeepalive: p.PersistentKeepalive,
+		AllowedIPs: p.AllowedIPs, PersistentKeepalive: p.PersistentKeepalive, Endpoint: p.EndpointName,
 	}
-	if p.Endpoint.IsValid() {
+	if q.Endpoint == "" && p.Endpoint.IsValid() {
 		q.Endpoint = p.Endpoint.String()
 	}
 	return q
