@@ -112,7 +112,8 @@ func addMissing(l netlink.Link, want []netip.Prefix) error {
 		if slices.Contains(have, a) {
 			continue
 		}
-		if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: ipNet(a)}); err != nil {
+		// No broadcast address, which netlink would make up: a tunnel has none, nor has wg-quick's.
+		if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: ipNet(a), Broadcast: net.IPv4zero}); err != nil {
 			return failed(fmt.Sprintf("add address %s to", a), name, err)
 		}
 	}
