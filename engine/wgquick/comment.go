@@ -18,7 +18,7 @@ func commentText(l *line) string {
 func (f *File) Redacted() []byte {
 	return f.print(func(b *bytes.Buffer, l *line) {
 		text := l.text
-		if l.kind == lineComment {
+		if l.kind == lineComment || l.kind == lineDirective {
 			i := strings.IndexByte(text, '#')
 			for i < len(text) && (text[i] == '#' || isSpace(text[i])) {
 				i++

@@ -11,6 +11,10 @@
 // last of a repeated key counts, lists add up. A hook keeps its '#', as in current wg-quick, which
 // leaves comments to the shell (1.0.20210914 still cut there).
 //
+// A comment "# wgfleet: forward" or "# wgfleet: masquerade" in [Interface] is a directive, where both
+// may name links behind it: see Interface.Forward. It stands in a section as a key does, and a
+// second '#' in front makes it a comment again.
+//
 // It refuses NUL bytes, and in edits every value that could begin a new line or a comment.
 //
 // Units: keepalive in seconds, MTU in bytes. A File is not safe for concurrent use.

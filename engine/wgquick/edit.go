@@ -25,6 +25,10 @@ func (f *File) SetInterface(key string, values ...string) error {
 	if id.info().section != sectionInterface {
 		return &ParseError{Key: safeName(key), Want: "a key of the [Interface] section"}
 	}
+	return f.set(id, values)
+}
+
+func (f *File) set(id keyID, values []string) error {
 	wanted, err := cleanValues(id, values)
 	if err != nil {
 		err.Key = id.String()
@@ -91,6 +95,9 @@ func injected(id keyID, value string) *ParseError {
 // meaning reads what lines of one key say, in a form that can be compared; false where wg(8) or
 // wg-quick(8) would refuse one of them.
 func meaning(id keyID, places []place) ([]string, bool) {
+	if id.info().ours {
+		return linksOf(id, places)
+	}
 	var values []string
 	for _, p := range places {
 		v := p.line().value()
@@ -117,6 +124,9 @@ func meaning(id keyID, places []place) ([]string, bool) {
 
 // canonical returns values that are known to be good in the one spelling that can be compared.
 func canonical(id keyID, values []string) []string {
+	if id.info().ours {
+		return joinLinks(nil, values)
+	}
 	out := make([]string, len(values))
 	for i, v := range values {
 		var one Interface
@@ -160,7 +170,7 @@ func (f *File) interfaceLines(id keyID) []place {
 func (b *block) find(id keyID) []place {
 	var places []place
 	for i := range b.lines {
-		if b.lines[i].kind == linePair && b.lines[i].key == id {
+		if b.lines[i].key == id {
 			places = append(places, place{b, i})
 		}
 	}

@@ -13,6 +13,9 @@ const (
 	keyMTU
 	keyTable
 	keySaveConfig
+	keyDirective // of an unknown name
+	keyForward
+	keyMasquerade
 	keyPreUp
 	keyPostUp
 	keyPreDown
@@ -40,6 +43,7 @@ type keyInfo struct {
 	wg      bool // wg(8) knows it; the others are wg-quick's
 	list    bool // several values in a line, several lines add up
 	hook    bool // a shell command: one value a line, lines add up, '#' belongs to it
+	ours    bool // a directive: the name is that of the whole comment in front of the value
 }
 
 var keyInfos = [...]keyInfo{
@@ -52,6 +56,9 @@ var keyInfos = [...]keyInfo{
 	keyMTU:                 {name: "MTU", section: sectionInterface},
 	keyTable:               {name: "Table", section: sectionInterface},
 	keySaveConfig:          {name: "SaveConfig", section: sectionInterface},
+	keyDirective:           {name: "# wgfleet", ours: true},
+	keyForward:             {name: "# wgfleet: forward", section: sectionInterface, list: true, ours: true},
+	keyMasquerade:          {name: "# wgfleet: masquerade", section: sectionInterface, list: true, ours: true},
 	keyPreUp:               {name: "PreUp", section: sectionInterface, hook: true},
 	keyPostUp:              {name: "PostUp", section: sectionInterface, hook: true},
 	keyPreDown:             {name: "PreDown", section: sectionInterface, hook: true},
@@ -72,7 +79,9 @@ func (k keyID) secret() bool { return k == keyPrivateKey || k == keyPresharedKey
 var keyIDs = func() map[string]keyID {
 	ids := make(map[string]keyID, len(keyInfos))
 	for id := keyAddress; int(id) < len(keyInfos); id++ {
-		ids[fold(id.String())] = id
+		if !id.info().ours {
+			ids[fold(id.String())] = id
+		}
 	}
 	return ids
 }()

@@ -7,6 +7,7 @@ type lineKind uint8
 const (
 	lineBlank lineKind = iota
 	lineComment
+	lineDirective // a comment that speaks to wgfleet, with a name and a value
 	lineHeader
 	linePair // key = value
 	lineJunk // text without meaning: kept, refused by ParseStrict
@@ -18,8 +19,8 @@ type line struct {
 	eol     string // "\n", "\r\n" or, at the end of the file, ""
 	kind    lineKind
 	section section // of a header
-	key     keyID   // of a pair
-	v0, v1  int     // text[v0:v1] is the value of a pair, without space and comment around it
+	key     keyID   // of a pair or directive
+	v0, v1  int     // text[v0:v1] is the value of these, without space and comment around it
 }
 
 func (l *line) value() string { return l.text[l.v0:l.v1] }
@@ -47,6 +48,7 @@ func scan(text, eol string) line {
 	switch {
 	case from == to && end < len(text):
 		l.kind = lineComment
+		l.scanDirective(end)
 	case from == to:
 		l.kind = lineBlank
 	case text[from] == '[':
@@ -75,12 +77,18 @@ func (l *line) scanPair(from, to int) {
 
 // pair makes a new line in canonical form.
 func pair(key keyID, value, eol string) line {
+	if key.info().ours {
+		return scan(key.String()+" "+value, eol)
+	}
 	return scan(key.String()+" = "+value, eol)
 }
 
 // withValue returns the line with another value: the spelling of the key, the spacing and the
 // comment behind the value stay.
 func (l line) withValue(value string) line {
+	if l.v0 == l.v1 && l.kind == lineDirective {
+		return scan(l.text[:l.v0]+" "+value+l.text[l.v1:], l.eol)
+	}
 	if l.v0 == l.v1 { // "Key =" and perhaps a comment: put the value right behind the sign
 		eq := strings.IndexByte(l.text, '=') + 1
 		rest := l.text[eq:]

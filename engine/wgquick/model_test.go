@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -79,7 +80,17 @@ func texts(i Interface) map[string][]string {
 	put("PostUp", i.PostUp...)
 	put("PreDown", i.PreDown...)
 	put("PostDown", i.PostDown...)
+	put("forward", i.Forward...)
+	put("masquerade", i.Masquerade...)
 	return out
+}
+
+// setKey sets what texts returns.
+func setKey(f *File, key string, values ...string) error {
+	if lookupDirective(key) != keyDirective {
+		return f.SetDirective(key, strings.Join(values, ", "))
+	}
+	return f.SetInterface(key, values...)
 }
 
 func (m model) check(t require.TestingT, f *File) {
@@ -128,6 +139,8 @@ var (
 		"SaveConfig": {nil, {"true"}},
 		"PostUp":     {nil, {"a"}, {"a", "b # c"}, {"b # c", "a", "d"}},
 		"PreDown":    {nil, {"echo a=b"}, {"x", "x"}},
+		"forward":    {nil, {"any"}, {"eth0"}, {"eth1", "eth0"}},
+		"masquerade": {nil, {"any"}, {"eth0"}, {"eth0", "wg-1", "br=0"}},
 	}
 )
 
@@ -177,7 +190,7 @@ func TestEditsEqualTheModel(t *testing.T) {
 				slices.Sort(keys)
 				key := rapid.SampledFrom(keys).Draw(t, "key")
 				values := rapid.SampledFrom(interfaceValues[key]).Draw(t, "values")
-				require.NoError(t, f.SetInterface(key, values...))
+				require.NoError(t, setKey(f, key, values...))
 				if len(values) == 0 {
 					delete(m.iface, key)
 				} else {

@@ -4,7 +4,7 @@ import "errors"
 
 // ParseStrict reads the input of "wg setconf" and "wg syncconf": only the sections and keys of
 // wg(8), each with a value that it takes. The first line that it would refuse is the error, a
-// *ParseError.
+// *ParseError; so is a directive that Interface refuses.
 func ParseStrict(data []byte) (*File, error) {
 	f, err := Parse(data)
 	if err != nil {
@@ -47,7 +47,7 @@ func (f *File) unrecognized() *ParseError {
 // unrecognized returns what wg(8) expects in the line's place, or "" where it is content.
 func (l *line) unrecognized(in section) string {
 	switch l.kind {
-	case lineBlank, lineComment:
+	case lineBlank, lineComment, lineDirective:
 		return ""
 	case lineHeader:
 		if l.section == sectionOther {

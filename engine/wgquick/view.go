@@ -25,7 +25,7 @@ type Interface struct {
 	PreUp, PostUp, PreDown, PostDown []string // in the order of the file, "%i" unexpanded
 
 	// Forward and Masquerade come from comments "# wgfleet: forward" and "# wgfleet: masquerade",
-	// which may name links; nil: no such comment, {"any"}: one that names none.
+	// which may name links; nil: no such comment, {AnyLink}: one that names none.
 	Forward, Masquerade []string
 }
 
@@ -65,19 +65,22 @@ func (p Peer) Engine() engine.Peer {
 	}
 }
 
-// Interface reads the [Interface] sections, which add up. The error is a *ParseError.
+// Interface reads the [Interface] sections, which add up. A directive of an unknown name, or in
+// another section, is an error: what it asks for must not be lost in silence. The error is a
+// *ParseError.
 func (f *File) Interface() (Interface, error) {
 	var out Interface
 	for n, b := range f.blocks() {
-		if b.section != sectionInterface {
-			continue
-		}
 		for i := range b.lines {
 			l := &b.lines[i]
-			if l.kind != linePair || l.key.info().section != sectionInterface {
-				continue
+			var err *ParseError
+			switch {
+			case l.kind == lineDirective:
+				err = out.readDirective(l, b.section)
+			case b.section == sectionInterface && l.kind == linePair && l.key.info().section == sectionInterface:
+				err = out.read(l.key, l.value())
 			}
-			if err := out.read(l.key, l.value()); err != nil {
+			if err != nil {
 				return Interface{}, f.at(err, n+i, l.key)
 			}
 		}
@@ -95,6 +98,9 @@ func (f *File) at(err *ParseError, line int, key keyID) *ParseError {
 func (i *Interface) read(key keyID, value string) *ParseError {
 	if key.info().wg {
 		return i.readWG(key, compact(value))
+	}
+	if key.info().ours {
+		return i.readLinks(key, value)
 	}
 	if value == "" && key != keySaveConfig {
 		return i.clear(key)
