@@ -15,6 +15,8 @@ const (
 	KindTUN      Kind = "tun"      // wireguard-go on /dev/net/tun
 	KindNetstack Kind = "netstack" // wireguard-go on gVisor, no privileges
 	KindFake     Kind = "fake"     // in memory, for tests
+	// KindUserspace is a device of another process, behind its UAPI socket: it can be found, not made.
+	KindUserspace Kind = "userspace"
 )
 
 // Backend makes and finds interfaces of one kind. It is safe for concurrent use.
@@ -50,6 +52,13 @@ type Owned interface {
 	// Revision grows with each write of configuration, whoever made it (Configure, or wg(8) on
 	// the UAPI socket), and when the device is closed, whoever closed it.
 	Revision() uint64
+}
+
+// Kinded is a Device that may be of another kind than the backend that found it.
+type Kinded interface {
+	Device
+	// Kind says who drives the device.
+	Kind() Kind
 }
 
 // Greeter is a Device that can begin handshakes by itself, so that the peers of an interface that was

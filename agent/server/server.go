@@ -279,7 +279,11 @@ func (s *Server) attach(ctx context.Context, sl *slot) (engine.Device, error) {
 		d, err := b.Attach(ctx, sl.name)
 		if err == nil {
 			sl.made = false
-			sl.set(d, b.Kind(), nil)
+			kind := b.Kind()
+			if k, ok := d.(engine.Kinded); ok {
+				kind = k.Kind()
+			}
+			sl.set(d, kind, nil)
 			return d, s.takeOver(ctx, sl, d)
 		}
 		if !errors.Is(err, engine.ErrUnknownInterface) {

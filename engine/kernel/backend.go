@@ -13,6 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/link"
@@ -95,7 +96,7 @@ func (b *Backend) Create(ctx context.Context, i engine.Interface) (_ engine.Devi
 			_ = link.Delete(i.Name)
 		}
 	}()
-	d := &Device{name: i.Name}
+	d := &Device{name: i.Name, kind: engine.KindKernel}
 	if err := d.Configure(ctx, engine.Changes{Interface: &engine.InterfaceChange{After: i}}); err != nil {
 		return nil, err
 	}
@@ -115,10 +116,15 @@ func (b *Backend) Attach(_ context.Context, name string) (engine.Device, error) 
 		return nil, fmt.Errorf("attach to %s: %w", name, err)
 	}
 	defer func() { _ = c.Close() }()
-	if _, err := c.Device(name); err != nil {
+	found, err := c.Device(name)
+	if err != nil {
 		return nil, deviceError("attach to", name, err)
 	}
-	return &Device{name: name}, nil
+	d := &Device{name: name, kind: engine.KindKernel}
+	if found.Type != wgtypes.LinuxKernel {
+		d.kind = engine.KindUserspace
+	}
+	return d, nil
 }
 
 // Names lists the links of type wireguard and the sockets that answer, sorted. It asks none of them

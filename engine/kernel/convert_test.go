@@ -98,3 +98,35 @@ func TestPortInUse(t *testing.T) {
 	require.ErrorIs(t, probe("wg0", port), engine.ErrPortInUse)
 	require.NoError(t, probe("wg0", 0))
 }
+
+// wgctrl cuts a configuration of more than 32 peers or 256 allowed IPs into a message for each peer, each
+// of which sets the interface again.
+func TestMessages(t *testing.T) {
+	peers := func(ips ...int) (out []wgtypes.PeerConfig) {
+		for _, n := range ips {
+			out = append(out, wgtypes.PeerConfig{PublicKey: wgtypes.Key{byte(len(out))}, AllowedIPs: make([]net.IPNet, n)})
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		peers []wgtypes.PeerConfig
+		want  []int // peers in each message
+	}{
+		"the interface alone":          {nil, []int{0}},
+		"few":                          {peers(1, 1, 1), []int{3}},
+		"more than one message holds":  {peers(make([]int, 70)...), []int{32, 32, 6}},
+		"many allowed IPs":             {peers(100, 100, 56, 1, 256), []int{3, 1, 1}},
+		"one with more than a message": {peers(1, 600, 1), []int{1, 1, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []int
+			var all []wgtypes.PeerConfig
+			for m := range messages(wgtypes.Config{ListenPort: new(7), Peers: c.peers}) {
+				require.Equal(t, len(got) == 0, m.ListenPort != nil, "the interface is set once")
+				got, all = append(got, len(m.Peers)), append(all, m.Peers...)
+			}
+			require.Equal(t, c.want, got)
+			require.Equal(t, c.peers, all)
+		})
+	}
+}

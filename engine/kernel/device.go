@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/netip"
 	"os"
@@ -21,10 +22,14 @@ import (
 // Device is one interface of the host.
 type Device struct {
 	name   string
+	kind   engine.Kind
 	closed atomic.Bool
 }
 
-var _ engine.Device = (*Device)(nil)
+var _ engine.Kinded = (*Device)(nil)
+
+// Kind is engine.KindKernel, or engine.KindUserspace for a device of another process.
+func (d *Device) Kind() engine.Kind { return d.kind }
 
 // with runs f with a client that lives as long as f: it belongs to the network namespace that is
 // current now.
@@ -100,7 +105,7 @@ func observation(d *wgtypes.Device) engine.Observation {
 	return o
 }
 
-// Configure does the changes; see engine.Device. The kernel takes about 32 peers in one message.
+// Configure does the changes; see engine.Device. It stops between two messages when ctx ends.
 func (d *Device) Configure(ctx context.Context, c engine.Changes) error {
 	if i := c.Interface; i != nil {
 		if err := engine.ValidateInterface(i.After); err != nil {
@@ -112,8 +117,17 @@ func (d *Device) Configure(ctx context.Context, c engine.Changes) error {
 			}
 		}
 	}
-	conf := config(c)
-	err := d.with(ctx, "configure", func(client *wgctrl.Client) error { return client.ConfigureDevice(d.name, conf) })
+	err := d.with(ctx, "configure", func(client *wgctrl.Client) error {
+		for conf := range messages(config(c)) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := client.ConfigureDevice(d.name, conf); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil || c.Interface == nil {
 		return err
 	}
@@ -152,6 +166,35 @@ func config(c engine.Changes) wgtypes.Config {
 	return conf
 }
 
+// What wgctrl puts into one message: above either it sends one for each peer, and each with the settings
+// of the interface.
+const (
+	messagePeers = 32
+	messageIPs   = 256
+)
+
+// messages cuts a configuration into pieces that are one message each, in their order. A peer with more
+// allowed IPs than one message holds is a piece of its own, which wgctrl cuts further.
+func messages(conf wgtypes.Config) iter.Seq[wgtypes.Config] {
+	return func(yield func(wgtypes.Config) bool) {
+		peers := conf.Peers
+		for first := true; first || len(peers) > 0; first = false {
+			n, ips := 0, 0
+			for n < min(len(peers), messagePeers) {
+				if ips += len(peers[n].AllowedIPs); ips > messageIPs && n > 0 {
+					break
+				}
+				n++
+			}
+			conf.Peers, peers = peers[:n], peers[n:]
+			if !yield(conf) {
+				return
+			}
+			conf = wgtypes.Config{}
+		}
+	}
+}
+
 // peerConfig says everything of a new peer and what differs of a known one. An update never makes a
 // peer that is gone; zero values are said, since nil means unchanged.
 func peerConfig(c engine.PeerChange) wgtypes.PeerConfig {
@@ -185,9 +228,16 @@ func peerConfig(c engine.PeerChange) wgtypes.PeerConfig {
 
 // Close deletes the link, of an interface that was attached too; the process behind a userspace
 // device sees it go. A device without a link here cannot be closed from outside: engine.ErrUnsupported.
-func (d *Device) Close(context.Context) error {
+func (d *Device) Close(ctx context.Context) error {
 	if d.closed.Load() {
 		return nil
+	}
+	if d.kind == engine.KindKernel {
+		// The kernel waits for each peer that a link still has: 17 s for a thousand. Where this fails, so
+		// does what follows, or it is merely slow.
+		_ = d.with(context.WithoutCancel(ctx), "clear", func(c *wgctrl.Client) error {
+			return c.ConfigureDevice(d.name, wgtypes.Config{ReplacePeers: true})
+		})
 	}
 	err := link.Delete(d.name)
 	if errors.Is(err, engine.ErrUnknownInterface) {

@@ -68,6 +68,7 @@ func TestForeignWriteMovesTheOwnersRevision(t *testing.T) {
 	defer made.Close(t.Context())
 	d, err := f.Attach(t.Context(), "wgt0")
 	require.NoError(t, err)
+	require.Equal(t, engine.KindUserspace, d.(engine.Kinded).Kind())
 	_, owned := d.(engine.Owned)
 	require.False(t, owned)
 
