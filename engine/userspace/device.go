@@ -48,7 +48,10 @@ type Device struct {
 	closed    bool
 }
 
-var _ engine.Owned = (*Device)(nil)
+var (
+	_ engine.Owned   = (*Device)(nil)
+	_ engine.Greeter = (*Device)(nil)
+)
 
 // start configures the device before it is up, so that nothing is sent with half of its settings.
 func (d *Device) start(i engine.Interface) error {
