@@ -14,7 +14,11 @@ func newServe(con *console) *cobra.Command {
 		Long: `Run a node: the agent role always (unless --no-agent), the panel role with --panel.
 
 A setting comes from its flag, else from its variable (in brackets, before its name in YAML), else from .env in
-the working folder, else from the file --config, else it has its default.`,
+the working folder, else from the file --config, else it has its default.
+
+When it stops, interfaces of the kernel stay up and carry traffic, so that an upgrade does not interrupt it; with
+--down-on-exit those made here go down, hooks included. With the backends tun and netstack the interfaces live in
+the process and go down with it; at the next start it calls the peers that were connected.`,
 		Example: `  WG_AGENT_SECRET=$(wgfleet secret) wgfleet serve
   wgfleet serve --panel
   wgfleet serve --config /etc/wgfleet.yaml`,

@@ -31,6 +31,9 @@ func (p *process) startAgent(ctx context.Context) (local string, err error) {
 		return "", err
 	}
 	p.cleanups.add("the agent's port", closeListener(l))
+	if absent(l) {
+		p.log.Warn("this host does not have the agent's address yet: nobody reaches it until it does", slog.String("address", p.Agent.Host))
+	}
 	s, err := p.newAgent()
 	if err != nil {
 		return "", err
@@ -74,10 +77,26 @@ func (p *process) newAgent() (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A link of the kernel carries traffic without us; the other devices end with this process.
-	down := p.kind != engine.KindKernel
-	p.cleanups.add("the agent", func(ctx context.Context) error { return s.Close(ctx, down) })
+	down, begin, end := fate(p.kind, p.DownOnExit)
+	p.log.Info(begin, slog.String("backend", string(p.kind)))
+	p.cleanups.add("the agent", func(ctx context.Context) error {
+		p.log.Info(end, slog.String("backend", string(p.kind)))
+		return s.Close(ctx, down)
+	})
 	return s, nil
+}
+
+// fate says what becomes of the interfaces made here when the process ends, and how that is logged at
+// its begin and end. A link of the kernel carries traffic without us; any other device is part of us.
+func fate(k engine.Kind, downOnExit bool) (down bool, begin, end string) {
+	switch {
+	case k != engine.KindKernel:
+		return true, "the interfaces live in this process: they go down when it stops", "the interfaces go down with this process"
+	case downOnExit:
+		return true, "the interfaces live in the kernel: those made here go down when wgfleet stops, as was asked for",
+			"the interfaces made here go down"
+	}
+	return false, "the interfaces live in the kernel: they stay up when wgfleet stops", "the interfaces stay up without wgfleet"
 }
 
 func (p *process) backend() (engine.Backend, error) {

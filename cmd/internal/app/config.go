@@ -28,8 +28,10 @@ type Settings struct {
 	UAPIDir   string // "": no sockets with netstack
 	Backend   string // BackendAuto or an engine.Kind
 	Up        []string
-	LogLevel  slog.Level
-	RateLimit rate.Limit // a second; 0: each role's default; rate.Inf: none
+	// DownOnExit takes the kernel's interfaces down when the process ends; the others go in any case.
+	DownOnExit bool
+	LogLevel   slog.Level
+	RateLimit  rate.Limit // a second; 0: each role's default; rate.Inf: none
 	Agent     AgentSettings
 	Panel     PanelSettings
 }
@@ -138,13 +140,14 @@ func (p *problems) pair(a, b string) {
 func (r raw) settings(environ []string) (Settings, error) {
 	p := &problems{raw: r}
 	s := Settings{
-		RunPanel:  p.toggle(keyPanel),
-		RunAgent:  !p.toggle(keyNoAgent),
-		UAPIDir:   r.values[keyUAPIDir],
-		Backend:   p.oneOf(keyBackend, BackendAuto, string(engine.KindKernel), string(engine.KindTUN), string(engine.KindNetstack)),
-		Up:        p.up(),
-		LogLevel:  p.logLevel(),
-		RateLimit: p.rateLimit(),
+		RunPanel:   p.toggle(keyPanel),
+		RunAgent:   !p.toggle(keyNoAgent),
+		UAPIDir:    r.values[keyUAPIDir],
+		Backend:    p.oneOf(keyBackend, BackendAuto, string(engine.KindKernel), string(engine.KindTUN), string(engine.KindNetstack)),
+		Up:         p.up(),
+		DownOnExit: p.toggle(keyDownOnExit),
+		LogLevel:   p.logLevel(),
+		RateLimit:  p.rateLimit(),
 	}
 	if !s.RunPanel && !s.RunAgent {
 		p.add(keyNoAgent, "nothing is left to run without the agent: add --panel")

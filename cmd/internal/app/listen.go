@@ -10,18 +10,22 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // httpStopWithin is how long requests in flight may take once the process stops.
 const httpStopWithin = 3 * time.Second
 
-// listen binds a role's port; its errors name the settings.
+// listen binds a role's port; its errors name the settings. The address need not be on this host yet: a
+// role may start before the network does.
 func listen(ctx context.Context, host string, port int, hostKey, portKey string) (net.Listener, error) {
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: freeBind}
 	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -32,6 +36,25 @@ func listen(ctx context.Context, host string, port int, hostKey, portKey string)
 			settingOf(hostKey).env, settingOf(portKey).env)
 	}
 	return l, nil
+}
+
+// freeBind lets a socket have an address that is not there, see ip(7). It needs no privilege; where the
+// system does not know it, binding says what is wrong.
+func freeBind(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_FREEBIND, 1)
+	})
+}
+
+// absent reports whether no interface of this host has the listener's address.
+func absent(l net.Listener) bool {
+	a := addrOf(l).Addr().WithZone("")
+	all, err := net.InterfaceAddrs()
+	return err == nil && !a.IsUnspecified() && !a.IsLoopback() && !slices.ContainsFunc(all, func(has net.Addr) bool {
+		n, ok := has.(*net.IPNet)
+		return ok && n.IP.Equal(a.AsSlice())
+	})
 }
 
 func addrOf(l net.Listener) netip.AddrPort {

@@ -51,19 +51,21 @@ const (
 	keyAgentTLSKey    = "agent.tls_key"
 	keyAgentClientCA  = "agent.tls_client_ca"
 
-	keyBackend   = "backend"
-	keyUp        = "up"
-	keyUAPIDir   = "uapi_dir"
-	keyConfDir   = "conf_dir"
-	keyDataDir   = "data_dir"
-	keyLogLevel  = "log_level"
-	keyRateLimit = "rate_limit"
+	keyBackend    = "backend"
+	keyUp         = "up"
+	keyDownOnExit = "down_on_exit"
+	keyUAPIDir    = "uapi_dir"
+	keyConfDir    = "conf_dir"
+	keyDataDir    = "data_dir"
+	keyLogLevel   = "log_level"
+	keyRateLimit  = "rate_limit"
 )
 
 // settings is the whole table, in the order of the sample file.
 var settings = []setting{
 	{keyBackend, "WGFLEET_BACKEND", "backend", "auto", text, "how WireGuard is driven: auto, kernel, tun or netstack"},
 	{keyUp, "WGFLEET_UP", "up", "auto", text, "interfaces to bring up at the start: auto, all, none or a comma list of names"},
+	{keyDownOnExit, "WGFLEET_DOWN_ON_EXIT", "down-on-exit", "false", toggle, "take the kernel interfaces made here down, hooks included, when wgfleet stops; with tun and netstack interfaces always go down with it"},
 	{keyConfDir, "WGFLEET_CONF_DIR", "conf-dir", "", text, "folder of the wg-quick files (default /etc/wireguard; without privileges, wireguard in the data folder)"},
 	{keyDataDir, "WGFLEET_DATA_DIR", "data-dir", "", text, "data folder (default $STATE_DIRECTORY, else /var/lib/wgfleet as root, else ~/.local/state/wgfleet)"},
 	{keyUAPIDir, "WGFLEET_UAPI_DIR", "uapi-dir", "", text, "folder of the UAPI sockets with the netstack backend (default none)"},
