@@ -61,7 +61,7 @@ func (s *Server) resolvePeers(ctx context.Context, out *setup) {
 	}
 	found, failed := s.resolve(ctx, peers)
 	for host, err := range failed {
-		s.o.Logger.Warn("the endpoint of a peer can't be looked up", "interface", out.state.Interface.Name, "host", host, "error", err)
+		s.hosts.note(s.o.Logger, host, err)
 	}
 	for i, p := range out.state.Peers {
 		if endpoints, ok := found[p.PublicKey]; ok {

@@ -153,7 +153,7 @@ func TestFileOfAForeignChange(t *testing.T) {
 		writeConf(t, o, "wg0", bigConf(t, 1200)+section(1300, namedEndpoint))
 		o.Resolver = newNameServer(map[string]string{"vpn.example.com": "192.0.2.1"})
 	})
-	other := enginetest.Peers(1400)[1350]
+	other, _ := engine.Lookup(enginetest.Peers(1400), enginetest.PeerKey(1350))
 	require.NoError(t, n.fake().Write(engine.Changes{Peers: []engine.PeerChange{{After: &other}}}))
 	n.mustDo("PUT", peersPath+"/"+key(1300), map[string]any{"persistent_keepalive": 25})
 	require.Eventually(t, func() bool { return strings.Contains(n.conf("wg0"), "PersistentKeepalive = 25") }, 20*time.Second, 10*time.Millisecond)

@@ -34,6 +34,7 @@ func (s *Server) Start(ctx context.Context) error {
 			s.o.Logger.Error("an interface did not come up", "interface", name, "error", err)
 		}
 	}
+	s.work(s.reresolve)
 	return nil
 }
 

@@ -29,6 +29,7 @@ type Server struct {
 	started  time.Time
 	host     *hostSampler
 	scrape   *scraper
+	hosts    hostLog
 
 	running context.Context // ends when the server closes
 	stop    context.CancelFunc
@@ -65,7 +66,7 @@ func New(o Options) (*Server, error) {
 		nonces:   newNonces(2 * o.MaxTimestampAge),
 		failures: newFailures(o.RateLimit), budget: newBudget(),
 		macs: make(map[agent.Secret]engine.MACKey), started: o.Now(), host: newHostSampler(),
-		running: running, stop: stop, slots: make(map[string]*slot),
+		hosts: hostLog{lost: make(map[string]bool)}, running: running, stop: stop, slots: make(map[string]*slot),
 	}
 	s.scrape = newScraper(s)
 	for _, secret := range o.secrets() {
@@ -131,6 +132,15 @@ func (s *Server) closeSlot(ctx context.Context, sl *slot, down bool) error {
 	}
 	sl.gone = true
 	return err
+}
+
+// work runs a background task that Close waits for.
+func (s *Server) work(task func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running.Err() == nil {
+		s.tasks.Go(task)
+	}
 }
 
 // known returns the slots, sorted by name.
