@@ -22,6 +22,9 @@ import (
 // socketDir is where wgctrl and wg(8) look for userspace devices.
 const socketDir = "/var/run/wireguard"
 
+// linkType is what netlink calls the kernel's own WireGuard.
+const linkType = "wireguard"
+
 // defaultMTU is what wg-quick(8) uses on a path of 1500 bytes.
 const defaultMTU = 1420
 
@@ -136,7 +139,7 @@ func (b *Backend) Names(context.Context) ([]string, error) {
 	}
 	names := []string{}
 	for _, l := range links {
-		if l.Type() == "wireguard" {
+		if l.Type() == linkType {
 			names = append(names, l.Attrs().Name)
 		}
 	}

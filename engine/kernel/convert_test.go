@@ -59,14 +59,14 @@ func TestConfigSaysWhatDiffersAndClearsByValue(t *testing.T) {
 	old := engine.Peer{PublicKey: wgtypes.Key{1}, PresharedKey: enginetest.PresharedKey(t), PersistentKeepalive: 25, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")}}
 	bare := engine.Peer{PublicKey: wgtypes.Key{1}}
 	require.Equal(t, wgtypes.PeerConfig{PublicKey: wgtypes.Key{1}, UpdateOnly: true},
-		peerConfig(engine.PeerChange{Before: &old, After: &old}))
+		peerConfig(engine.PeerChange{Before: &old, After: &old}, nil))
 	require.Equal(t, wgtypes.PeerConfig{
 		PublicKey: wgtypes.Key{1}, UpdateOnly: true, PresharedKey: &wgtypes.Key{},
 		PersistentKeepaliveInterval: new(time.Duration), ReplaceAllowedIPs: true,
-	}, peerConfig(engine.PeerChange{Before: &old, After: &bare}))
+	}, peerConfig(engine.PeerChange{Before: &old, After: &bare}, nil))
 	require.Equal(t, wgtypes.PeerConfig{PublicKey: wgtypes.Key{1}, UpdateOnly: true, Remove: true},
-		peerConfig(engine.PeerChange{Before: &old}))
-	added := peerConfig(engine.PeerChange{After: &old})
+		peerConfig(engine.PeerChange{Before: &old}, nil))
+	added := peerConfig(engine.PeerChange{After: &old}, nil)
 	require.False(t, added.UpdateOnly)
 	require.True(t, added.ReplaceAllowedIPs)
 	require.Equal(t, old.PresharedKey.Reveal(), *added.PresharedKey)
@@ -78,6 +78,58 @@ func TestConfigSaysWhatDiffersAndClearsByValue(t *testing.T) {
 	cleared := config(engine.Changes{Interface: &engine.InterfaceChange{Before: i}})
 	require.Equal(t, wgtypes.Config{PrivateKey: &wgtypes.Key{}, ListenPort: new(int), FirewallMark: new(int), Peers: []wgtypes.PeerConfig{}}, cleared)
 	require.False(t, cleared.ReplacePeers)
+}
+
+// A list of allowed IPs that is replaced is empty for a moment, so it is replaced only where one goes
+// that nobody else gets: WireGuard takes it from whoever has it.
+func TestAllowedIPsMoveWithoutAGap(t *testing.T) {
+	peer := func(n byte, ips ...string) *engine.Peer {
+		p := &engine.Peer{PublicKey: wgtypes.Key{n}}
+		for _, s := range ips {
+			p.AllowedIPs = append(p.AllowedIPs, netip.MustParsePrefix(s))
+		}
+		return p
+	}
+	type said struct {
+		replace bool
+		ips     []string
+	}
+	const a, b, c = "10.0.0.1/32", "10.0.0.2/32", "10.0.0.3/32"
+	for name, x := range map[string]struct {
+		changes []engine.PeerChange
+		want    []said
+	}{
+		"one more": {[]engine.PeerChange{{Before: peer(1, a), After: peer(1, a, b)}}, []said{{false, []string{b}}}},
+		"one less": {[]engine.PeerChange{{Before: peer(1, a, b), After: peer(1, a)}}, []said{{true, []string{a}}}},
+		"one moves": {
+			[]engine.PeerChange{{Before: peer(1, a, b), After: peer(1, a)}, {Before: peer(2, c), After: peer(2, b, c)}},
+			[]said{{false, nil}, {false, []string{b}}},
+		},
+		"one moves to a new peer": {
+			[]engine.PeerChange{{Before: peer(1, a, b), After: peer(1, a)}, {After: peer(2, b)}},
+			[]said{{false, nil}, {true, []string{b}}},
+		},
+		"one moves and one goes": {
+			[]engine.PeerChange{{Before: peer(1, a, b), After: peer(1)}, {Before: peer(2), After: peer(2, a)}},
+			[]said{{true, nil}, {false, []string{a}}},
+		},
+		"two swap": {
+			[]engine.PeerChange{{Before: peer(1, a), After: peer(1, b)}, {Before: peer(2, b), After: peer(2, a)}},
+			[]said{{false, []string{b}}, {false, []string{a}}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []said
+			for _, p := range config(engine.Changes{Peers: x.changes}).Peers {
+				s := said{replace: p.ReplaceAllowedIPs}
+				for _, ip := range p.AllowedIPs {
+					s.ips = append(s.ips, ip.String())
+				}
+				got = append(got, s)
+			}
+			require.Equal(t, x.want, got)
+		})
+	}
 }
 
 func TestErrorsAreOurs(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
@@ -159,9 +160,10 @@ func config(c engine.Changes) wgtypes.Config {
 			conf.FirewallMark = new(int(i.After.FwMark))
 		}
 	}
+	given := given(c.Peers)
 	conf.Peers = make([]wgtypes.PeerConfig, len(c.Peers))
 	for n, p := range c.Peers {
-		conf.Peers[n] = peerConfig(p)
+		conf.Peers[n] = peerConfig(p, given)
 	}
 	return conf
 }
@@ -195,9 +197,44 @@ func messages(conf wgtypes.Config) iter.Seq[wgtypes.Config] {
 	}
 }
 
+// given is the set of the allowed IPs that some peer gets. WireGuard takes each from whoever has it.
+func given(changes []engine.PeerChange) map[netip.Prefix]bool {
+	out := map[netip.Prefix]bool{}
+	for _, c := range changes {
+		var before, after []netip.Prefix
+		if c.Before != nil {
+			before = c.Before.AllowedIPs
+		}
+		if c.After != nil {
+			after = c.After.AllowedIPs
+		}
+		for _, ip := range missing(before, after) {
+			out[ip] = true
+		}
+	}
+	return out
+}
+
+// missing returns what of want is not in have.
+func missing(have, want []netip.Prefix) (out []netip.Prefix) {
+	if slices.Equal(have, want) {
+		return nil
+	}
+	has := make(map[netip.Prefix]bool, len(have))
+	for _, ip := range have {
+		has[ip] = true
+	}
+	for _, ip := range want {
+		if !has[ip] {
+			out = append(out, ip)
+		}
+	}
+	return out
+}
+
 // peerConfig says everything of a new peer and what differs of a known one. An update never makes a
 // peer that is gone; zero values are said, since nil means unchanged.
-func peerConfig(c engine.PeerChange) wgtypes.PeerConfig {
+func peerConfig(c engine.PeerChange, given map[netip.Prefix]bool) wgtypes.PeerConfig {
 	conf := wgtypes.PeerConfig{PublicKey: c.Key(), UpdateOnly: c.Before != nil, Remove: c.After == nil}
 	if c.After == nil {
 		return conf
@@ -215,15 +252,27 @@ func peerConfig(c engine.PeerChange) wgtypes.PeerConfig {
 	if p.Endpoint.IsValid() && p.Endpoint != old.Endpoint {
 		conf.Endpoint = net.UDPAddrFromAddrPort(p.Endpoint)
 	}
-	if added || !slices.Equal(p.AllowedIPs, old.AllowedIPs) {
-		conf.ReplaceAllowedIPs = true
-		for _, ip := range p.AllowedIPs {
-			conf.AllowedIPs = append(conf.AllowedIPs, net.IPNet{
-				IP: ip.Addr().AsSlice(), Mask: net.CIDRMask(ip.Bits(), ip.Addr().BitLen()),
-			})
-		}
+	var ips []netip.Prefix
+	ips, conf.ReplaceAllowedIPs = allowedIPs(old.AllowedIPs, p.AllowedIPs, given)
+	conf.ReplaceAllowedIPs = conf.ReplaceAllowedIPs || added
+	for _, ip := range ips {
+		conf.AllowedIPs = append(conf.AllowedIPs, net.IPNet{
+			IP: ip.Addr().AsSlice(), Mask: net.CIDRMask(ip.Bits(), ip.Addr().BitLen()),
+		})
 	}
 	return conf
+}
+
+// allowedIPs returns what to say of a peer's allowed IPs, and whether that replaces those that it has. A
+// replaced list is empty for a moment, in which the peer's packets are lost: so only where an allowed IP
+// goes that nobody else gets.
+func allowedIPs(before, after []netip.Prefix, given map[netip.Prefix]bool) (say []netip.Prefix, replace bool) {
+	for _, ip := range missing(after, before) {
+		if !given[ip] {
+			return after, true
+		}
+	}
+	return missing(before, after), false
 }
 
 // Close deletes the link, of an interface that was attached too; the process behind a userspace
@@ -232,13 +281,7 @@ func (d *Device) Close(ctx context.Context) error {
 	if d.closed.Load() {
 		return nil
 	}
-	if d.kind == engine.KindKernel {
-		// The kernel waits for each peer that a link still has: 17 s for a thousand. Where this fails, so
-		// does what follows, or it is merely slow.
-		_ = d.with(context.WithoutCancel(ctx), "clear", func(c *wgctrl.Client) error {
-			return c.ConfigureDevice(d.name, wgtypes.Config{ReplacePeers: true})
-		})
-	}
+	d.clearPeers(context.WithoutCancel(ctx))
 	err := link.Delete(d.name)
 	if errors.Is(err, engine.ErrUnknownInterface) {
 		if answers(d.name) {
@@ -251,4 +294,15 @@ func (d *Device) Close(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// clearPeers takes the peers of a kernel link first. Those that it still has when it is deleted cost a
+// grace period of RCU each, 17 s for 1,000; here the kernel may hurry, as it holds the lock of all links.
+// Where this fails, the deletion does it or says what is wrong.
+func (d *Device) clearPeers(ctx context.Context) {
+	if l, err := netlink.LinkByName(d.name); err == nil && l.Type() == linkType {
+		_ = d.with(ctx, "clear", func(c *wgctrl.Client) error {
+			return c.ConfigureDevice(d.name, wgtypes.Config{ReplacePeers: true})
+		})
+	}
 }
