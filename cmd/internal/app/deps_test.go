@@ -41,6 +41,8 @@ var rooms = map[string][]string{
 	"cmd/internal/panelclient":  {},
 	"cmd/internal/migrate":      {"engine/...", "agent"},
 	"cmd/wgfleet":               {"engine", "agent", "cmd/internal/..."},
+	"test/vm":                   {},
+	"test/vm/init":              {},
 }
 
 // outside says in which rooms a library may be used at all.
