@@ -45,6 +45,10 @@ bench-tun: ## one peer added to a device of another process, in dumps (root)
 test-tun: ## the engine, agent and command tests on real TUN devices (root; own network namespaces)
 	.ci/test-tun ./engine/... ./agent/... ./cmd/...
 
+.PHONY: test-host
+test-host: ## the binary on hosts of namespaces, beside wg-quick and other WireGuards (root; fetches Debian packages)
+	.ci/test-host
+
 .PHONY: test-kernel
 test-kernel: ## the kernel backend on real kernel WireGuard (boots Debian's kernel under QEMU)
 	.ci/test-kernel
