@@ -91,6 +91,9 @@ func (b *Backend) Create(ctx context.Context, i engine.Interface) (_ engine.Devi
 	if err := probe(i.Name, i.ListenPort); err != nil {
 		return nil, err
 	}
+	if err := link.CheckAddresses(i.Name, i.Addresses); err != nil {
+		return nil, err
+	}
 	if err := netlink.LinkAdd(newLink(i.Name)); err != nil {
 		return nil, linkError("make link "+i.Name, err)
 	}

@@ -117,6 +117,11 @@ func (d *Device) Configure(ctx context.Context, c engine.Changes) error {
 				return err
 			}
 		}
+		if movesAddresses(*i) {
+			if err := link.CheckAddresses(d.name, i.After.Addresses); err != nil {
+				return err
+			}
+		}
 	}
 	err := d.with(ctx, "configure", func(client *wgctrl.Client) error {
 		for conf := range messages(config(c)) {
@@ -132,19 +137,23 @@ func (d *Device) Configure(ctx context.Context, c engine.Changes) error {
 	if err != nil || c.Interface == nil {
 		return err
 	}
-	return d.configureLink(c.Interface.Before, c.Interface.After)
+	return d.configureLink(*c.Interface)
 }
 
-func (d *Device) configureLink(before, after engine.Interface) error {
-	if after.MTU != before.MTU && after.MTU != 0 {
-		if err := link.SetMTU(d.name, after.MTU); err != nil {
+func (d *Device) configureLink(c engine.InterfaceChange) error {
+	if c.After.MTU != c.Before.MTU && c.After.MTU != 0 {
+		if err := link.SetMTU(d.name, c.After.MTU); err != nil {
 			return err
 		}
 	}
-	if slices.Equal(engine.NormalizeAddresses(before.Addresses), engine.NormalizeAddresses(after.Addresses)) {
+	if !movesAddresses(c) {
 		return nil
 	}
-	return link.SetAddresses(d.name, after.Addresses)
+	return link.SetAddresses(d.name, c.After.Addresses)
+}
+
+func movesAddresses(c engine.InterfaceChange) bool {
+	return !slices.Equal(engine.NormalizeAddresses(c.Before.Addresses), engine.NormalizeAddresses(c.After.Addresses))
 }
 
 func config(c engine.Changes) wgtypes.Config {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync"
 )
 
 // Config is what an interface needs of its host beside the device itself: the rest of a
@@ -46,7 +47,9 @@ type Options struct {
 // it takes back. What one of the two brought up the other can take down. It is safe for concurrent
 // use, but the calls for one interface must not overlap.
 type Host struct {
-	o Options
+	o     Options
+	dnsMu sync.Mutex // protects the stack of mounts over Options.ResolvConf
+	rules sync.Mutex // one change at a time of the routing rules that interfaces share
 }
 
 // NewHost returns a Host; nothing is looked at or changed.
@@ -96,6 +99,12 @@ func (h *Host) Up(ctx context.Context, c Config) error {
 		}
 	}
 	return nil
+}
+
+// Follow is for an interface that Up was called for: the routes follow the allowed IPs of the peers
+// from before to after. Default routes are Up's alone. It goes on past what fails.
+func (h *Host) Follow(ctx context.Context, before, after Config) error {
+	return h.followRoutes(ctx, before, after)
 }
 
 // Down takes back what would stay when the link goes, while the link is still there. It goes on

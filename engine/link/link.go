@@ -75,14 +75,47 @@ func Delete(name string) error {
 	return failed("delete", name, netlink.LinkDel(l))
 }
 
-// SetAddresses makes these the addresses of the interface. What is there already is not touched. Set
-// routes afterwards: the kernel drops those of a family with its last address.
+// CheckAddresses refuses addresses that another link of the host has; the interface itself need not
+// be there. IPv6 link-local ones are each link's own. Errors: engine.ErrAddressInUse, naming both
+// links.
+func CheckAddresses(name string, want []netip.Prefix) error {
+	if len(want) == 0 {
+		return nil
+	}
+	wanted := make(map[netip.Addr]bool, len(want))
+	for _, a := range want {
+		wanted[a.Addr().Unmap()] = true
+	}
+	all, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return failed("read the addresses beside", name, err)
+	}
+	for _, a := range all {
+		p, ok := prefix(a.IPNet)
+		if !ok || !wanted[p.Addr()] || p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		l, err := netlink.LinkByIndex(a.LinkIndex)
+		if err != nil || l.Attrs().Name == name { // no link: it went with its addresses meanwhile
+			continue
+		}
+		return fmt.Errorf("%w: %s has %s already, so %s can't have it", engine.ErrAddressInUse, l.Attrs().Name, p.Addr(), name)
+	}
+	return nil
+}
+
+// SetAddresses makes these the addresses of the interface; the first of an IPv4 subnet is the one
+// that the host speaks from. What is there already is not touched. Set routes afterwards: the kernel
+// drops those of a family with its last address. Errors: as CheckAddresses, before anything is changed.
 func SetAddresses(name string, want []netip.Prefix) error {
 	l, err := byName(name)
 	if err != nil {
 		return err
 	}
-	want = engine.NormalizeAddresses(want)
+	if err := CheckAddresses(name, want); err != nil {
+		return err
+	}
+	want = canonical(want)
 	if err := addMissing(l, want); err != nil {
 		return err
 	}
@@ -94,12 +127,23 @@ func SetAddresses(name string, want []netip.Prefix) error {
 		if slices.Contains(want, a) {
 			continue
 		}
-		if err := netlink.AddrDel(l, &netlink.Addr{IPNet: ipNet(a)}); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		if err := netlink.AddrDel(l, address(a)); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return failed(fmt.Sprintf("remove address %s of", a), name, err)
 		}
 	}
 	// An IPv4 address takes the later ones of its subnet with it when it goes.
 	return addMissing(l, want)
+}
+
+// canonical is engine.NormalizeAddresses in the order that was given.
+func canonical(in []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, a := range in {
+		if a = engine.NormalizeAddresses([]netip.Prefix{a})[0]; !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 func addMissing(l netlink.Link, want []netip.Prefix) error {
@@ -112,12 +156,18 @@ func addMissing(l netlink.Link, want []netip.Prefix) error {
 		if slices.Contains(have, a) {
 			continue
 		}
-		// No broadcast address, which netlink would make up: a tunnel has none, nor has wg-quick's.
-		if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: ipNet(a), Broadcast: net.IPv4zero}); err != nil {
+		// IPv6 knows an address once, whatever its length: the old one goes first.
+		if err := netlink.AddrAdd(l, address(a)); err != nil && !errors.Is(err, unix.EEXIST) {
 			return failed(fmt.Sprintf("add address %s to", a), name, err)
 		}
 	}
 	return nil
+}
+
+// address is what ip-address(8) makes of ADDRESS dev IF. Without the zero the library adds a
+// broadcast address.
+func address(p netip.Prefix) *netlink.Addr {
+	return &netlink.Addr{IPNet: ipNet(p), Broadcast: net.IPv4zero}
 }
 
 func addresses(l netlink.Link) ([]netip.Prefix, error) {

@@ -51,6 +51,9 @@ func openTUN(i engine.Interface) (carrier, error) {
 	if taken {
 		return nil, fmt.Errorf("%w: the host has a link %s", engine.ErrInterfaceExists, i.Name)
 	}
+	if err := link.CheckAddresses(i.Name, i.Addresses); err != nil {
+		return nil, err
+	}
 	f, err := tunFile(i.Name)
 	if err != nil {
 		return nil, err
@@ -105,7 +108,12 @@ func (c *tunCarrier) start() error {
 	return link.SetAddresses(c.want.Name, c.want.Addresses)
 }
 
-func (c *tunCarrier) check(_, _ engine.Interface) error { return nil }
+func (c *tunCarrier) check(before, after engine.Interface) error {
+	if sameAddresses(before, after) {
+		return nil
+	}
+	return link.CheckAddresses(c.want.Name, after.Addresses)
+}
 
 func (c *tunCarrier) change(before, after engine.Interface) error {
 	if after.MTU == 0 {
@@ -116,10 +124,14 @@ func (c *tunCarrier) change(before, after engine.Interface) error {
 			return err
 		}
 	}
-	if slices.Equal(engine.NormalizeAddresses(before.Addresses), engine.NormalizeAddresses(after.Addresses)) {
+	if sameAddresses(before, after) {
 		return nil
 	}
 	return link.SetAddresses(c.want.Name, after.Addresses)
+}
+
+func sameAddresses(a, b engine.Interface) bool {
+	return slices.Equal(engine.NormalizeAddresses(a.Addresses), engine.NormalizeAddresses(b.Addresses))
 }
 
 func (c *tunCarrier) read(i *engine.Interface) error {

@@ -153,32 +153,52 @@ func TestTUNTraffic(t *testing.T) {
 	require.Equal(t, o.Interface.ListenPort, s.Endpoint.Port())
 }
 
-func TestTUNRoutes(t *testing.T) {
+// One address takes the other of its subnet with it, unless it is put back.
+func TestTUNAddresses(t *testing.T) {
 	b := newTUN(t)
-	d, err := b.Create(t.Context(), engine.Interface{Name: "wgt0", Addresses: prefixes("10.8.0.1/24", "fd00:8::1/64")})
+	i := engine.Interface{Name: "wgt0", Addresses: prefixes("10.8.0.1/24", "10.8.0.5/24", "fd00:8::1/64")}
+	d, err := b.Create(t.Context(), i)
 	require.NoError(t, err)
 	defer d.Close(t.Context())
-	require.NoError(t, link.SetRoutes("wgt0", prefixes("10.8.0.2/32", "10.9.0.0/16", "0.0.0.0/0", "fd00:9::/64", "fd00:8::2/128")))
-	got, err := link.Routes("wgt0")
+	o, err := d.Observe(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, prefixes("fd00:9::/64", "10.9.0.0/16"), got)
-	require.NoError(t, link.SetRoutes("wgt0", prefixes("10.9.0.0/16", "10.10.0.0/16")))
-	require.NoError(t, link.SetRoutes("wgt0", prefixes("10.9.0.0/16", "10.10.0.0/16")), "again, without a change")
-	got, err = link.Routes("wgt0")
+	after := o.Interface
+	after.Addresses = prefixes("10.8.0.5/24", "fd00:8::1/128")
+	c := engine.Changes{Interface: &engine.InterfaceChange{Before: o.Interface, After: after}}
+	_, err = engine.Apply(t.Context(), d, o.State, c)
 	require.NoError(t, err)
-	require.Equal(t, prefixes("10.9.0.0/16", "10.10.0.0/16"), got)
-
-	// One address takes the other of its subnet with it, unless it is put back.
-	require.NoError(t, link.SetAddresses("wgt0", prefixes("10.8.0.1/24", "10.8.0.5/24")))
-	require.NoError(t, link.SetAddresses("wgt0", prefixes("10.8.0.5/24")))
 	s, err := link.Read("wgt0")
 	require.NoError(t, err)
 	require.True(t, s.Up)
-	require.Equal(t, prefixes("10.8.0.5/24"), s.Addresses)
-	require.NoError(t, link.SetRoutes("wgt0", nil))
-	got, err = link.Routes("wgt0")
+	require.Equal(t, after.Addresses, s.Addresses)
+}
+
+func TestTUNAddressOfAnotherLink(t *testing.T) {
+	b := newTUN(t)
+	first, err := b.Create(t.Context(), engine.Interface{Name: "wgt0", Addresses: prefixes("10.8.0.1/24", "fe80::1/64", "fd00:8::1/64")})
 	require.NoError(t, err)
-	require.Empty(t, got)
+	defer first.Close(t.Context())
+	for _, taken := range []string{"10.8.0.1/32", "fd00:8::1/128"} {
+		_, err = b.Create(t.Context(), engine.Interface{Name: "wgt1", Addresses: prefixes("10.7.0.1/24", taken)})
+		require.ErrorIs(t, err, engine.ErrAddressInUse)
+		require.ErrorContains(t, err, "wgt0 has "+strings.Split(taken, "/")[0]+" already, so wgt1 can't have it")
+		there, err := link.Exists("wgt1")
+		require.NoError(t, err)
+		require.False(t, there)
+	}
+
+	d, err := b.Create(t.Context(), engine.Interface{Name: "wgt1", Addresses: prefixes("10.8.0.2/24", "fe80::1/64")})
+	require.NoError(t, err, "link-local addresses are each link's own")
+	defer d.Close(t.Context())
+	o, err := d.Observe(t.Context())
+	require.NoError(t, err)
+	after := o.Interface
+	after.Addresses, after.MTU, after.FwMark = prefixes("10.8.0.1/24"), 1300, 7
+	err = d.Configure(t.Context(), engine.Changes{Interface: &engine.InterfaceChange{Before: o.Interface, After: after}})
+	require.ErrorIs(t, err, engine.ErrAddressInUse)
+	same, err := d.Observe(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, o, same, "nothing was changed")
 }
 
 func TestLinkOfNobody(t *testing.T) {
@@ -186,5 +206,5 @@ func TestLinkOfNobody(t *testing.T) {
 	_, err := link.Read("wgt7")
 	require.ErrorIs(t, err, engine.ErrUnknownInterface)
 	require.ErrorIs(t, link.SetMTU("wgt7", 1400), engine.ErrUnknownInterface)
-	require.ErrorIs(t, link.SetRoutes("wgt7", nil), engine.ErrUnknownInterface)
+	require.ErrorIs(t, link.SetAddresses("wgt7", nil), engine.ErrUnknownInterface)
 }
