@@ -102,9 +102,10 @@ func (h *Host) Up(ctx context.Context, c Config) error {
 }
 
 // Follow is for an interface that Up was called for: the routes follow the allowed IPs of the peers
-// from before to after. Default routes are Up's alone. It goes on past what fails.
+// from before to after, and IPv6 is forwarded with the first of them that needs it. Default routes are
+// Up's alone. It goes on past what fails.
 func (h *Host) Follow(ctx context.Context, before, after Config) error {
-	return h.followRoutes(ctx, before, after)
+	return errors.Join(h.followRoutes(ctx, before, after), h.followForwarding(ctx, before, after))
 }
 
 // Down takes back what would stay when the link goes, while the link is still there. It goes on
