@@ -29,6 +29,7 @@ const (
 	CapV2    = "v2"    // nonces, node, signed answers
 	CapETag  = "etag"  // digests, 304, Prefer: wait
 	CapApply = "apply" // POST apply
+	CapFile  = "file"  // GET file
 )
 
 // Dump is the answer of GET /v1/wg/{if}/dump.
@@ -88,6 +89,9 @@ type InterfaceConfig struct {
 	FwMark    *uint32  `json:"fwmark"`
 	Hooks     *Hooks   `json:"hooks"`
 	Addresses []string `json:"addresses"`
+	// Forward and Masquerade are "any" or names of links; null: the file asks for neither.
+	Forward    *string `json:"forward"`
+	Masquerade *string `json:"masquerade"`
 }
 
 // Hooks are wg-quick(8)'s, each in the order of the file.
@@ -104,6 +108,37 @@ type Config struct {
 	Config    InterfaceConfig `json:"config"`
 }
 
+// FileDrift is the answer of GET /v1/wg/{if}/file: the running device, and what is known to be set
+// around it, against the host's file.
+type FileDrift struct {
+	Interface string `json:"interface"`
+	Present   bool   `json:"present"` // there is a file
+	// Speaks: the file says what the interface is at its next start. Where it does not, the last good
+	// state comes back, and a restart loses nothing.
+	Speaks bool           `json:"speaks"`
+	Drift  []FileMismatch `json:"drift"` // the first MaxFileDrift
+	Count  int            `json:"count"` // of all
+}
+
+// MaxFileDrift is how many differences a FileDrift lists.
+const MaxFileDrift = 1000
+
+// FileMismatch is one difference: a field of the interface or of a peer as elsewhere in the API, or one
+// of those below. A preshared key is "set", "unset" or "different".
+type FileMismatch struct {
+	Peer   *string `json:"peer"` // public key; null: the interface
+	Field  string  `json:"field"`
+	File   any     `json:"file"`
+	Device any     `json:"device"`
+}
+
+// Fields of a FileMismatch that stand for a whole.
+const (
+	FieldMissing = "missing" // the peer is not in the file; Device are its allowed IPs
+	FieldUnknown = "unknown" // the peer is in the file alone; File are its allowed IPs
+	FieldFile    = "file"    // the file is missing or can't be read, as File says: a restart would fail
+)
+
 // ConfigUpdate is the body of PUT /v1/wg/{if}/config. nil leaves a field as it is, "" clears it.
 type ConfigUpdate struct {
 	PrivateKey *string `json:"private_key,omitempty"`
@@ -115,6 +150,19 @@ type ConfigUpdate struct {
 	DNS        *string `json:"dns,omitempty"`
 	Table      *string `json:"table,omitempty"`
 	FwMark     *uint32 `json:"fwmark,omitempty"`
+	// Forward and Masquerade are "any" or names of links with commas between them. They are no hooks:
+	// the agent sets them up itself.
+	Forward    *string     `json:"forward,omitempty"`
+	Masquerade *string     `json:"masquerade,omitempty"`
+	Hooks      *HookUpdate `json:"hooks,omitempty"`
+}
+
+// HookUpdate are whole lists of hooks: nil leaves one as it is, an empty one clears it.
+type HookUpdate struct {
+	PreUp    *[]string `json:"pre_up,omitempty"`
+	PostUp   *[]string `json:"post_up,omitempty"`
+	PreDown  *[]string `json:"pre_down,omitempty"`
+	PostDown *[]string `json:"post_down,omitempty"`
 }
 
 // Success is the answer of a write of the original's API. Members that do not apply are left out.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 
@@ -184,6 +185,34 @@ func (c *Client) Config(ctx context.Context, name string) (agent.InterfaceConfig
 	var conf agent.Config
 	err = read(a, &conf)
 	return conf.Config, err
+}
+
+// FileDrift compares the running device with its host's file; nil from an agent that can't: the
+// original, and one that is older than this call.
+func (c *Client) FileDrift(ctx context.Context, name string) (*agent.FileDrift, error) {
+	path, err := interfacePath(name, "/file")
+	if err != nil {
+		return nil, err
+	}
+	v2, err := c.dialect(ctx)
+	if err != nil || !v2 {
+		return nil, err
+	}
+	a, err := c.send(ctx, call{method: http.MethodGet, path: path}, v2)
+	if e, refused := errors.AsType[*Error](err); refused && e.Agent != nil && e.Agent.Code == agent.CodeNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var d agent.FileDrift
+	if err := read(a, &d); err != nil {
+		return nil, err
+	}
+	if d.Interface != name || d.Drift == nil || d.Count < len(d.Drift) {
+		return nil, errorf(Malformed, "the answer is not what interface %s and its file differ in", name)
+	}
+	return &d, nil
 }
 
 // PutConfig changes the host's file and the interface.

@@ -3,7 +3,8 @@
 // It owns the interfaces of its host, one slot each: a slot serialises the writes of its interface,
 // keeps a model of devices that this process owns, the last good state in the data folder (a
 // snapshot and a log, one fsync per acknowledged write) and the host's wg-quick(8) file. Reads never
-// wait for a slot, so no hook, resolver or disk holds up another request.
+// wait for a slot (GET file: a second at most), so no hook, resolver or disk holds up another request.
+// One task looks the host names of endpoints up again, see reresolver.
 //
 // It refuses: requests without a valid signature before it reads more than it must, bodies over
 // 8 MiB, names that are no interface names, prefixes that another peer holds, the removal of more

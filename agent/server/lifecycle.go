@@ -44,11 +44,7 @@ func (s *Server) wanted(ctx context.Context, sl *slot) (setup, error) {
 		return out, nil
 	}
 	s.resolvePeers(ctx, &out)
-	var late []engine.PeerChange
-	for key, p := range last.pending {
-		late = append(late, engine.PeerChange{Before: &engine.Peer{PublicKey: key}, After: p.peer})
-	}
-	out.state.Peers = engine.Patch(out.state.Peers, late)
+	out.state.Peers = last.late(out.state.Peers)
 	return out, nil
 }
 
@@ -90,7 +86,7 @@ func (s *Server) bringUp(ctx context.Context, sl *slot, up setup) (*model, error
 	if err != nil {
 		return nil, errors.Join(err, d.Close(context.WithoutCancel(ctx)))
 	}
-	sl.made = true
+	sl.made, sl.conf = true, &up.conf
 	sl.set(d, s.o.Backend.Kind(), m)
 	return m, nil
 }

@@ -48,6 +48,7 @@ func routeSpecs() []routeSpec {
 		{segments: "wg {if} config", methods: map[string]handler{
 			http.MethodGet: (*Server).getConfig, http.MethodPut: (*Server).putConfig,
 		}},
+		{segments: "wg {if} file", methods: map[string]handler{http.MethodGet: (*Server).fileDrift}},
 		{segments: "wg {if} enable", methods: map[string]handler{http.MethodPost: (*Server).enable}},
 		{segments: "wg {if} disable", methods: map[string]handler{http.MethodPost: (*Server).disable}},
 	}

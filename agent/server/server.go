@@ -288,7 +288,7 @@ func (s *Server) attach(ctx context.Context, sl *slot) (engine.Device, error) {
 	for _, b := range s.backends() {
 		d, err := b.Attach(ctx, sl.name)
 		if err == nil {
-			sl.made = false
+			sl.made, sl.conf = false, nil
 			kind := b.Kind()
 			if k, ok := d.(engine.Kinded); ok {
 				kind = k.Kind()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/wgquick"
 )
 
 // slot is one interface. Who changes it holds the slot; who reads does not.
@@ -22,13 +23,15 @@ type slot struct {
 	moved     chan struct{} // closed at the next change
 	following bool          // background work is scheduled
 	lag       time.Duration // how much longer it waits, since it failed
+	lastFile  *comparison   // of the device and the host's file; may be outdated
 
 	// The holder of the slot alone uses these.
 	holders holders
 	journal *journal
-	kept    *model // what the journal holds; nil: it may differ from the device
-	made    bool   // by this process, so that stopping may take it down
-	gone    bool   // not in use any more: look the name up again
+	kept    *model             // what the journal holds; nil: it may differ from the device
+	made    bool               // by this process, so that stopping may take it down
+	conf    *wgquick.Interface // what it came up with; nil: not known
+	gone    bool               // not in use any more: look the name up again
 }
 
 func newSlot(name string) *slot {
@@ -59,7 +62,7 @@ func (sl *slot) current() (engine.Device, *model) {
 func (sl *slot) set(d engine.Device, kind engine.Kind, m *model) {
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
-	sl.device, sl.backend, sl.model = d, kind, m
+	sl.device, sl.backend, sl.model, sl.lastFile = d, kind, m, nil
 	sl.wakeLocked()
 }
 
@@ -152,6 +155,20 @@ func (sl *slot) lost(d engine.Device, err error) error {
 // down is the error for who needs the interface up.
 func (sl *slot) down() error {
 	return agent.Errorf(agent.CodeInterfaceDown, "interface %s is down: enable it first", sl.name)
+}
+
+// compared keeps what the device and the host's file were found to differ in.
+func (sl *slot) compared(c *comparison) {
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	sl.lastFile = c
+}
+
+// comparison returns what was kept, or nil.
+func (sl *slot) comparison() *comparison {
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	return sl.lastFile
 }
 
 // kind returns the kind of the backend that the device belongs to.
