@@ -27,12 +27,17 @@ var hookEnv = []string{"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ"}
 // what looks like a key. It ends with everything it started when ctx does. The error has the exit
 // status and the last line of the output.
 func RunHook(ctx context.Context, command, ifname string, logger *slog.Logger) error {
-	out := &lineLog{log: logger.With("interface", ifname)}
-	cmd := exec.CommandContext(ctx, shell(), "-c", command)
+	return runProgram(ctx, "hook", ifname, exec.CommandContext(ctx, shell(), "-c", command), logger)
+}
+
+// runProgram runs cmd, made with ctx, as RunHook says; what names it in the log and in the error.
+func runProgram(ctx context.Context, what, ifname string, cmd *exec.Cmd, logger *slog.Logger) error {
+	out := &lineLog{log: logger.With("interface", ifname, "program", what)}
 	cmd.Stdout, cmd.Stderr = out, out // one writer: exec never writes to it from two goroutines
 	cmd.WaitDelay = hookGrace
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Env = []string{} // nil would be all that the process has
 	for _, name := range hookEnv {
 		if v, ok := os.LookupEnv(name); ok {
 			cmd.Env = append(cmd.Env, name+"="+v)
@@ -42,13 +47,13 @@ func RunHook(ctx context.Context, command, ifname string, logger *slog.Logger) e
 	out.end()
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("hook of %s: ended before it was done: %w", ifname, ctx.Err())
+		return fmt.Errorf("%s of %s: ended before it was done: %w", what, ifname, ctx.Err())
 	case err == nil, errors.Is(err, exec.ErrWaitDelay): // done; a daemon holds its output
 		return nil
 	case out.last != "":
-		return fmt.Errorf("hook of %s: %w: %s", ifname, err, out.last)
+		return fmt.Errorf("%s of %s: %w: %s", what, ifname, err, out.last)
 	}
-	return fmt.Errorf("hook of %s: %w", ifname, err)
+	return fmt.Errorf("%s of %s: %w", what, ifname, err)
 }
 
 func shell() string {
@@ -90,7 +95,7 @@ func (l *lineLog) keep(p []byte) {
 
 func (l *lineLog) end() {
 	if line := engine.RedactKeys(string(bytes.TrimSpace(l.part))); line != "" {
-		l.log.Info("hook", "said", line)
+		l.log.Info("program output", "said", line)
 		l.last = line
 	}
 	l.part = l.part[:0]
