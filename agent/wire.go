@@ -112,6 +112,7 @@ type Config struct {
 // around it, against the host's file.
 type FileDrift struct {
 	Interface string `json:"interface"`
+	Path      string `json:"path"`    // of the file, as the agent sees it
 	Present   bool   `json:"present"` // there is a file
 	// Speaks: the file says what the interface is at its next start. Where it does not, the last good
 	// state comes back, and a restart loses nothing.

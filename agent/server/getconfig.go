@@ -55,7 +55,7 @@ func describeFile(h *hostFile, exposed bool) agent.InterfaceConfig {
 		hideInHooks(&out)
 	}
 	if i, err := f.Interface(); err == nil {
-		out.FwMark = i.FwMark
+		out.FwMark, out.Forward, out.Masquerade = i.FwMark, linkNames(i.Forward), linkNames(i.Masquerade)
 	}
 	for _, v := range f.Values("Interface", "Address") {
 		for word := range strings.FieldsFuncSeq(v, func(r rune) bool { return strings.ContainsRune(", \t", r) }) {
@@ -65,6 +65,13 @@ func describeFile(h *hostFile, exposed bool) agent.InterfaceConfig {
 		}
 	}
 	return out
+}
+
+func linkNames(names []string) *string {
+	if len(names) == 0 {
+		return nil
+	}
+	return new(strings.Join(names, ", "))
 }
 
 func lastValue(f *wgquick.File, key string) *string {

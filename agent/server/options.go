@@ -23,7 +23,7 @@ type Policy string
 
 // Policies of Options.Hooks.
 const (
-	HooksLocal Policy = "local" // a hook equal to one in that host's file passes
+	HooksLocal Policy = "local" // a hook passes where the host's file has it under the same key
 	HooksAllow Policy = "allow"
 	HooksDeny  Policy = "deny"
 )

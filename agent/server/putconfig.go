@@ -6,78 +6,11 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/wgquick"
 )
-
-// setting is one field of PUT config: a key of the file and its new values, none to clear it.
-type setting struct {
-	field, key string
-	values     []string
-}
-
-// decodeConfig reads the fields that are given.
-func decodeConfig(q *request) (*object, []setting, error) {
-	o, err := decodeBody(q)
-	if err != nil {
-		return nil, nil, err
-	}
-	var out []setting
-	for _, f := range []struct{ field, key string }{
-		{"private_key", "PrivateKey"},
-		{"address", "Address"},
-		{"dns", "DNS"},
-		{"table", "Table"},
-		{"post_up", "PostUp"},
-		{"pre_down", "PreDown"},
-	} {
-		if text := o.text(f.field, true); text != nil {
-			out = append(out, setting{f.field, f.key, []string{*text}})
-		}
-	}
-	for _, f := range []struct {
-		field, key string
-		largest    int
-	}{{"listen_port", "ListenPort", 65535}, {"mtu", "MTU", engine.MaxMTU}, {"fwmark", "FwMark", 1<<32 - 1}} {
-		if n := o.integerOrEmpty(f.field); n != nil {
-			if *n < 0 || *n > f.largest {
-				o.problem("value_error", o.at(f.field), fmt.Sprintf("expected 0 to %d", f.largest), echo(f.field, o.members[f.field]))
-			}
-			out = append(out, setting{f.field, f.key, []string{number(*n)}})
-		}
-	}
-	for _, set := range out {
-		checkSetting(o, set)
-	}
-	return o, out, o.err()
-}
-
-// integerOrEmpty reads a number; "" clears it.
-func (o *object) integerOrEmpty(field string) *int {
-	if string(o.members[field]) == `""` {
-		return new(int)
-	}
-	return o.integer(field, true)
-}
-
-// checkSetting refuses values that are no value of their key.
-func checkSetting(o *object, set setting) {
-	value := set.values[0]
-	loc := o.at(set.field)
-	switch {
-	case strings.Contains(value, agent.Hidden):
-		o.problem("value_error", loc, "(hidden) stands for a secret that is not shown: leave the field out to keep it", nil)
-	case set.field == "private_key" && value == "":
-		o.problem("value_error", loc, "an interface can't be without a private key", nil)
-	default:
-		if err := wgquick.New().SetInterface(set.key, set.values...); err != nil {
-			o.problem("value_error", loc, err.Error(), echo(set.field, o.members[set.field]))
-		}
-	}
-}
 
 // putConfig is PUT config: all of it takes effect and is written to the host's file, or nothing.
 func (s *Server) putConfig(ctx context.Context, q *request) (*answer, error) {
@@ -230,45 +163,17 @@ func (s *Server) newHostFile(name string, m *model) (*hostFile, error) {
 	return h, nil
 }
 
-// set writes the settings; a hook that the file has already is not touched, and neither are the
+// set writes the settings; one hook that the file has already is not touched, and neither are the
 // others under its key.
 func (e *configEdit) set(f *wgquick.File, settings []setting) error {
 	for _, set := range settings {
 		e.given[set.field] = true
-		if (set.key == "PostUp" || set.key == "PreDown") && set.values[0] != "" {
-			if last, there := f.Get("Interface", set.key); there && last == set.values[0] {
-				continue // what GET shows: read, changed elsewhere, written back
-			}
+		if have, hook := hooksOf(e.old, set.key); hook && set.unchanged(have) {
+			continue
 		}
-		if err := f.SetInterface(set.key, set.values...); err != nil {
+		if err := set.write(f); err != nil {
 			return fieldError([]any{"body", set.field}, set.field, err.Error(), nil)
 		}
-	}
-	return nil
-}
-
-// allowHooks applies the policy to the hooks that would change.
-func (s *Server) allowHooks(have wgquick.Interface, settings []setting) error {
-	if s.o.Hooks == HooksAllow {
-		return nil
-	}
-	local := slices.Concat(have.PreUp, have.PostUp, have.PreDown, have.PostDown)
-	for _, set := range settings {
-		present := have.PostUp
-		switch set.key {
-		case "PostUp":
-		case "PreDown":
-			present = have.PreDown
-		default:
-			continue
-		}
-		value := set.values[0]
-		same := len(present) > 0 && present[len(present)-1] == value || len(present) == 0 && value == ""
-		if same || s.o.Hooks == HooksLocal && (value == "" || slices.Contains(local, value)) {
-			continue
-		}
-		return agent.Errorf(agent.CodeHookRefused,
-			"%s: this host does not take hooks from the network: write it into %s there, or set WG_AGENT_HOOKS", set.field, "its file")
 	}
 	return nil
 }
@@ -326,7 +231,9 @@ func (e *configEdit) device() engine.Interface {
 func (e *configEdit) needsReload(after engine.Interface) bool {
 	have := e.before.state.Interface
 	return !slices.Equal(have.Addresses, engine.NormalizeAddresses(after.Addresses)) || have.MTU != after.MTU ||
-		!slices.Equal(e.old.PostUp, e.new.PostUp) || !slices.Equal(e.old.PreDown, e.new.PreDown) ||
+		!slices.Equal(e.old.PreUp, e.new.PreUp) || !slices.Equal(e.old.PostUp, e.new.PostUp) ||
+		!slices.Equal(e.old.PreDown, e.new.PreDown) || !slices.Equal(e.old.PostDown, e.new.PostDown) ||
+		!slices.Equal(e.old.Forward, e.new.Forward) || !slices.Equal(e.old.Masquerade, e.new.Masquerade) ||
 		!slices.Equal(e.old.DNS, e.new.DNS) || !slices.Equal(e.old.Search, e.new.Search) || e.old.Table != e.new.Table
 }
 
