@@ -192,14 +192,16 @@ func (w *world) replay(x exchange) outcome {
 // TestReplayOnNetstack sends the recorded requests to our agent and compares the answers and the
 // devices with those of the original. What differs stands in the table, each with its reason.
 func TestReplayOnNetstack(t *testing.T) {
-	replayAll(t, func() engine.Backend {
+	replayAll(&world{t: t, newBackend: func() engine.Backend {
 		return userspace.NewNetstack(userspace.Options{Bind: newMemNet().bind})
-	})
+	}})
 }
 
-func replayAll(t *testing.T, newBackend func() engine.Backend) {
+func replayAll(w *world) {
+	t := w.t
+	t.Helper()
 	all := recordings(t)
-	w := &world{t: t, newBackend: newBackend, recorded: make(map[string]outcome)}
+	w.recorded = make(map[string]outcome)
 	for _, x := range all {
 		if x.Response != nil {
 			w.recorded[x.Name] = x.recorded(t)
@@ -267,7 +269,7 @@ func (w *world) check(x exchange, found []string, got outcome, before string, us
 
 // checkHost compares which hooks ran, and whether the interface is up.
 func (w *world) checkHost(x exchange, used map[string]bool) {
-	_, err := w.node.o.Backend.Attach(w.t.Context(), "wg0")
+	_, err := w.backend().Attach(w.t.Context(), "wg0")
 	made := w.hooks.made()
 	same := slices.Equal(made, x.TmpFiles) && (err == nil) == x.Up
 	row, listed := rowOf(x.Name)

@@ -91,6 +91,8 @@ func (noHosts) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, err
 type world struct {
 	t          testing.TB
 	newBackend func() engine.Backend
+	attach     engine.Backend                       // finds what others made; nil: nobody else makes any
+	bringUp    func(conf string) (touched []string) // makes wg0 before the agent comes; nil: the agent does
 	now        time.Time
 	nowMu      sync.Mutex
 	node       *node
@@ -116,11 +118,11 @@ func (w *world) reset(conf string, up bool) {
 	w.stop()
 	w.hooks = &touched{}
 	policy := UpAll
-	if !up {
+	if !up || w.bringUp != nil {
 		policy = UpNone
 	}
 	w.node = newNode(w.t, func(o *Options) {
-		o.Backend = w.newBackend()
+		o.Backend, o.Attach = w.newBackend(), w.attach
 		o.Secret = "contract-secret-000"
 		o.Hooks = HooksAllow
 		o.HookRunner = w.hooks
@@ -131,6 +133,9 @@ func (w *world) reset(conf string, up bool) {
 		if conf != "" {
 			writeConf(w.t, o, "wg0", conf+strings.Join(w.pending, ""))
 		}
+		if up && w.bringUp != nil {
+			w.hooks.files = w.bringUp(conf + strings.Join(w.pending, ""))
+		}
 	})
 	w.pending = nil
 }
@@ -139,7 +144,7 @@ func (w *world) stop() {
 	if w.node == nil {
 		return
 	}
-	backend := w.node.o.Backend
+	backend := w.backend()
 	w.node.stop()
 	w.node = nil
 	names, err := backend.Names(context.Background())
@@ -149,6 +154,14 @@ func (w *world) stop() {
 		require.NoError(w.t, err)
 		require.NoError(w.t, d.Close(context.Background()))
 	}
+}
+
+// backend finds every interface of the host.
+func (w *world) backend() engine.Backend {
+	if w.attach != nil {
+		return w.attach
+	}
+	return w.node.o.Backend
 }
 
 func (w *world) path(name string) string { return filepath.Join(w.node.o.ConfDir, name+".conf") }
@@ -178,7 +191,7 @@ func (w *world) add(name, key, ips string, edit ...func(*engine.Peer)) {
 }
 
 func (w *world) device(name string) engine.Device {
-	d, err := w.node.o.Backend.Attach(w.t.Context(), name)
+	d, err := w.backend().Attach(w.t.Context(), name)
 	require.NoError(w.t, err)
 	return d
 }
@@ -216,7 +229,7 @@ func (w *world) savedPeer(lines ...string) {
 
 // dump prints an interface as "wg show NAME dump" does.
 func (w *world) dump(name string) string {
-	d, err := w.node.o.Backend.Attach(w.t.Context(), name)
+	d, err := w.backend().Attach(w.t.Context(), name)
 	if err != nil {
 		return "rc=1 no interface"
 	}

@@ -298,11 +298,30 @@ func (d *Device) Close(ctx context.Context) error {
 		}
 		err = nil
 	}
-	if err == nil || errors.Is(err, os.ErrNotExist) {
-		d.closed.Store(true)
-		return nil
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
-	return err
+	d.closed.Store(true)
+	return d.ended(ctx)
+}
+
+// endsWithin bounds how long the process behind a userspace device may take to see its link gone.
+const endsWithin = 5 * time.Second
+
+// ended waits until nobody serves the interface any more: before that its name is not free.
+func (d *Device) ended(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endsWithin)
+	defer cancel()
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for answers(d.name) {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: the link %s is deleted, but a process still serves it in %s", engine.ErrUnsupported, d.name, socketDir)
+		}
+	}
+	return nil
 }
 
 // clearPeers takes the peers of a kernel link first. Those that it still has when it is deleted cost a
