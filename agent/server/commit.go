@@ -32,6 +32,9 @@ func (s *Server) commit(ctx context.Context, sl *slot, d engine.Device, before *
 	if err := sl.holders.judge(before.state, c); err != nil {
 		return nil, err
 	}
+	if err := s.confirm(ctx, sl, d, before, c); err != nil {
+		return nil, err
+	}
 	var file *fileEdit
 	if c.Interface != nil || !many(before, c) {
 		var err error
@@ -41,6 +44,24 @@ func (s *Server) commit(ctx context.Context, sl *slot, d engine.Device, before *
 		defer file.discard()
 	}
 	return s.commitFile(ctx, sl, d, before, c, file)
+}
+
+// confirm reads a device of others once more before peers are removed: a dump that somebody wrote into
+// may be torn without an error, and what was decided on it is not what was asked for.
+func (s *Server) confirm(ctx context.Context, sl *slot, d engine.Device, before *model, c engine.Changes) error {
+	_, _, removed := c.Count()
+	if _, owned := d.(engine.Owned); owned || removed == 0 {
+		return nil
+	}
+	again, _, err := observe(ctx, d)
+	if err != nil {
+		return sl.lost(d, err)
+	}
+	if !again.same(before) {
+		return agent.Errorf(agent.CodePrecondition,
+			"two reads of %s in a row differ, somebody else changes it right now: no peer was removed, try again", sl.name)
+	}
+	return nil
 }
 
 // many reports whether the read-back and the file follow the answer.
@@ -57,8 +78,12 @@ func (s *Server) commitFile(ctx context.Context, sl *slot, d engine.Device, befo
 	if err != nil {
 		return nil, err
 	}
-	if err := s.keep(sl, before, after, c, file); err != nil {
+	if err := s.followPeers(ctx, sl, before.state, after.state, c); err != nil {
 		return nil, engine.PutBack(ctx, d, before.state, c, err)
+	}
+	if err := s.keep(sl, before, after, c, file); err != nil {
+		err = engine.PutBack(ctx, d, before.state, c, err)
+		return nil, also(err, "and then", s.followPeers(context.WithoutCancel(ctx), sl, after.state, before.state, c))
 	}
 	sl.kept = after
 	sl.holders.follow(c.Peers, after)
@@ -118,6 +143,9 @@ func (s *Server) persist(sl *slot, r record, file *fileEdit) error {
 		was = sl.journal.state.clone()
 	}
 	file.note(&r)
+	if made := sl.made; made != sl.journal.state.made {
+		r.Made = &made
+	}
 	err := sl.journal.append(r)
 	if sl.journal.grown() {
 		s.follow(sl) // which compacts

@@ -88,7 +88,7 @@ func (s *Server) start(ctx context.Context, sl *slot) error {
 	}
 	if err := s.keepUp(sl, m, up.file); err != nil {
 		d, _ := sl.current()
-		return fmt.Errorf("%w; the interface was taken down again: %w", err, s.bringDown(ctx, sl, d, bestEffort))
+		return also(fmt.Errorf("%w; the interface was taken down again", err), "which failed", s.bringDown(ctx, sl, d, bestEffort))
 	}
 	return nil
 }
@@ -145,7 +145,7 @@ func (s *Server) halt(ctx context.Context, sl *slot, d engine.Device) error {
 	if err := s.persist(sl, r, nil); err != nil {
 		return err
 	}
-	if err := s.bringDown(ctx, sl, d, strict); err != nil {
+	if err := s.bringDown(ctx, sl, d, strict|saving); err != nil {
 		return err
 	}
 	up = false

@@ -28,6 +28,9 @@ type lastState struct {
 	iface engine.Interface
 	peers map[wgtypes.Key]engine.Peer
 	up    bool
+	made  string // the link that we made, see made.go; "": none
+	// alive are the peers that had a session when they were looked at last.
+	alive map[wgtypes.Key]bool
 
 	// files are the hashes under which the host's file is ours: the one before the last write, in
 	// case the write did not happen, and the one after it. Any other was made by a person.
@@ -46,13 +49,16 @@ type pendingChange struct {
 }
 
 func newLastState() *lastState {
-	return &lastState{peers: make(map[wgtypes.Key]engine.Peer), pending: make(map[wgtypes.Key]pendingChange)}
+	return &lastState{
+		peers: make(map[wgtypes.Key]engine.Peer), pending: make(map[wgtypes.Key]pendingChange),
+		alive: make(map[wgtypes.Key]bool),
+	}
 }
 
 // clone is a copy that later records do not touch.
 func (s *lastState) clone() *lastState {
 	c := *s
-	c.peers, c.pending = maps.Clone(s.peers), maps.Clone(s.pending)
+	c.peers, c.pending, c.alive = maps.Clone(s.peers), maps.Clone(s.pending), maps.Clone(s.alive)
 	return &c
 }
 
@@ -97,6 +103,8 @@ type record struct {
 	Put       []peerRecord     `json:"put,omitempty"`
 	Remove    []string         `json:"remove,omitempty"`
 	Up        *bool            `json:"up,omitempty"`
+	Made      *string          `json:"made,omitempty"`
+	Seen      []seenRecord     `json:"seen,omitempty"`
 	// File is the hash that the host's file is about to have, with what came before in it; Was is
 	// the one that it has. Files says which files are ours without announcing one.
 	File   *string  `json:"file,omitempty"`
@@ -227,6 +235,7 @@ func (r *record) ask(p *engine.Peer) {
 func (s *lastState) snapshot() record {
 	r := stateRecord(s.state())
 	r.Up, r.Edited, r.Files = &s.up, &s.edited, s.files
+	r.Made, r.Seen = &s.made, s.seen()
 	for key, p := range s.pending {
 		if p.written {
 			r.Written = append(r.Written, key.String())
@@ -246,7 +255,10 @@ func (s *lastState) do(r record) error {
 	if err != nil {
 		return err
 	}
-	s.known = true
+	s.known = s.known || r.says() || r.Up != nil
+	if r.Made != nil {
+		s.made = *r.Made
+	}
 	if r.Reset {
 		s.peers, s.pending = make(map[wgtypes.Key]engine.Peer, len(p.put)), make(map[wgtypes.Key]pendingChange)
 	}
@@ -266,6 +278,10 @@ func (s *lastState) do(r record) error {
 		delete(s.peers, key)
 		s.ask(key, nil)
 	}
+	for i, key := range p.seen {
+		s.saw(key, r.Seen[i].Endpoint, r.Seen[i].Alive)
+	}
+	maps.DeleteFunc(s.alive, func(key wgtypes.Key, _ bool) bool { _, there := s.peers[key]; return !there })
 	s.setPending(p.pending, false)
 	s.doFile(r)
 	s.setPending(p.written, true)
@@ -333,9 +349,9 @@ func (s *lastState) markPending(written bool) {
 
 // parsed is a record in the engine's terms.
 type parsed struct {
-	iface                    engine.Interface
-	put, endpoints           []engine.Peer
-	remove, pending, written []wgtypes.Key
+	iface                          engine.Interface
+	put, endpoints                 []engine.Peer
+	remove, pending, written, seen []wgtypes.Key
 }
 
 func (r record) parse() (p parsed, err error) {
@@ -359,7 +375,7 @@ func (r record) parse() (p parsed, err error) {
 	for _, list := range []struct {
 		from []string
 		to   *[]wgtypes.Key
-	}{{r.Remove, &p.remove}, {r.Pending, &p.pending}, {r.Written, &p.written}} {
+	}{{r.Remove, &p.remove}, {r.Pending, &p.pending}, {r.Written, &p.written}, {seenKeys(r.Seen), &p.seen}} {
 		for _, text := range list.from {
 			key, err := engine.ParseKey(text)
 			if err != nil {

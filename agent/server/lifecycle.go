@@ -2,13 +2,11 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/engine"
-	"github.com/wgfleet/wgfleet/engine/link"
 	"github.com/wgfleet/wgfleet/engine/wgquick"
 )
 
@@ -17,6 +15,8 @@ type setup struct {
 	state engine.State
 	conf  wgquick.Interface
 	file  *hostFile // nil: none
+	// remembered: there are no words but the state's own, so that even what was chosen once is kept.
+	remembered bool
 }
 
 // wanted finds what an interface is to be when it comes up: what who speaks says (see lastState).
@@ -29,7 +29,7 @@ func (s *Server) wanted(ctx context.Context, sl *slot) (setup, error) {
 	last := sl.journal.state
 	if h == nil {
 		if last.known && last.never() {
-			return setup{state: last.state()}, nil
+			return setup{state: last.state(), remembered: true}, nil
 		}
 		return setup{}, agent.Errorf(agent.CodeUnknownInterface, "interface %s has no file: expected %s", sl.name, s.confPath(sl.name))
 	}
@@ -45,6 +45,11 @@ func (s *Server) wanted(ctx context.Context, sl *slot) (setup, error) {
 	}
 	s.resolvePeers(ctx, &out)
 	out.state.Peers = last.late(out.state.Peers)
+	for i, p := range out.state.Peers {
+		if !p.Endpoint.IsValid() {
+			out.state.Peers[i].Endpoint = last.peers[p.PublicKey].Endpoint // where it was seen last
+		}
+	}
 	return out, nil
 }
 
@@ -66,8 +71,9 @@ func (s *Server) resolvePeers(ctx context.Context, out *setup) {
 	}
 }
 
-// bringUp makes the interface with its peers, as wg-quick(8) up does. On an error nothing is left.
-func (s *Server) bringUp(ctx context.Context, sl *slot, up setup) (*model, error) {
+// bringUp makes the interface with its peers, in the order of wg-quick(8) up. On an error nothing is
+// left of what was done here; as with wg-quick(8), what hooks did is theirs.
+func (s *Server) bringUp(ctx context.Context, sl *slot, up setup) (m *model, err error) {
 	up.state.Interface.Name = sl.name
 	if err := engine.Validate(up.state); err != nil {
 		return nil, err
@@ -75,20 +81,40 @@ func (s *Server) bringUp(ctx context.Context, sl *slot, up setup) (*model, error
 	if up.state.Interface.PrivateKey.IsZero() {
 		return nil, &engine.FieldError{Field: "private_key", Reason: "the interface has none"}
 	}
+	if err := s.own(sl, midway); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = also(err, "and in the data folder", s.own(sl, ""))
+		}
+	}()
 	if err := s.runHooks(ctx, sl.name, "PreUp", up.conf.PreUp); err != nil {
+		return nil, err
+	}
+	if err := s.choose(ctx, &up); err != nil {
 		return nil, err
 	}
 	d, err := s.o.Backend.Create(ctx, up.state.Interface)
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.fillUp(ctx, sl, d, up)
+	m, err = s.fillUp(ctx, sl, d, up)
 	if err != nil {
-		return nil, errors.Join(err, d.Close(context.WithoutCancel(ctx)))
+		return nil, also(err, "and its device is still there", d.Close(context.WithoutCancel(ctx)))
 	}
-	sl.made, sl.conf = true, &up.conf
+	sl.made, sl.conf = linkID(sl.name), &up.conf // kept with the record of what came up
 	sl.set(d, s.o.Backend.Kind(), m)
+	s.greet(sl, d)
 	return m, nil
+}
+
+// also adds to an error what failed while it was made good; the whole stays one sentence.
+func also(err error, what string, second error) error {
+	if second == nil {
+		return err
+	}
+	return fmt.Errorf("%w; %s: %w", err, what, second)
 }
 
 // fillUp gives a new device its peers and the host its share.
@@ -115,66 +141,101 @@ func (s *Server) fillUp(ctx context.Context, sl *slot, d engine.Device, up setup
 	}
 	if err := s.runHooks(ctx, sl.name, "PostUp", up.conf.PostUp); err != nil {
 		if s.o.Network != nil {
-			err = errors.Join(err, s.o.Network.Down(context.WithoutCancel(ctx), network))
+			err = also(err, "and the host's network was not put back", s.o.Network.Down(context.WithoutCancel(ctx), network))
 		}
 		return nil, err
 	}
 	return m, nil
 }
 
-func networkOf(state engine.State, conf wgquick.Interface) link.Config {
-	c := link.Config{
-		Interface: state.Interface.Name, Addresses: state.Interface.Addresses,
-		Table: conf.Table, FwMark: state.Interface.FwMark, DNS: conf.DNS, Search: conf.Search,
-		Forward: conf.Forward, Masquerade: conf.Masquerade,
-	}
-	for _, p := range state.Peers {
-		c.AllowedIPs = append(c.AllowedIPs, p.AllowedIPs...)
-	}
-	return c
-}
-
-// downMode says what a failing hook means while an interface goes down.
-type downMode bool
+// downMode says what a failure means while an interface goes down, and whether that is its end.
+type downMode int
 
 const (
-	strict     downMode = false // a failing PreDown leaves the interface up
-	bestEffort downMode = true  // it goes down all the same
+	strict     downMode = 0         // a failing PreDown or SaveConfig leaves the interface up
+	bestEffort downMode = 1 << iota // it goes down all the same
+	saving                          // SaveConfig is heeded: nobody else is about to write the file
 )
 
-// bringDown takes the interface down with the hooks that the file has now, as wg-quick(8) down does.
-// In strict mode an error means that the interface is still up.
+// bringDown takes the interface down, in the order of wg-quick(8) down and with the hooks that the file
+// has now. In strict mode an error means that the interface is still up.
 func (s *Server) bringDown(ctx context.Context, sl *slot, d engine.Device, mode downMode) error {
 	ctx = context.WithoutCancel(ctx)
+	h, conf := s.lastWords(sl)
+	failed := func(what string, err error) error {
+		if err != nil && mode&bestEffort != 0 {
+			s.o.Logger.Error(what, "interface", sl.name, "error", err)
+			return nil
+		}
+		return err
+	}
+	if err := failed("a hook failed", s.runHooks(ctx, sl.name, "PreDown", conf.PreDown)); err != nil {
+		return err
+	}
+	m, o, err := observe(ctx, d)
+	if err = failed("the device can't be read", err); err != nil {
+		return err
+	}
+	if m == nil {
+		m = newModel(engine.State{Interface: engine.Interface{Name: sl.name}})
+	} else {
+		s.remember(sl, d, o)
+		if mode&saving != 0 && conf.SaveConfig {
+			if err := failed("SaveConfig failed", s.saveConfig(sl, h, m)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := failed("the last good state can't be kept", s.own(sl, midway)); err != nil {
+		return err
+	}
+	if err := s.takeDown(ctx, sl, d, m, conf); err != nil {
+		return err
+	}
+	if err := s.runHooks(ctx, sl.name, "PostDown", conf.PostDown); err != nil {
+		s.o.Logger.Error("a hook failed after the interface went down", "interface", sl.name, "error", err)
+	}
+	return nil
+}
+
+// lastWords returns the host's file as it is now; nothing where there is none or it can't be read.
+func (s *Server) lastWords(sl *slot) (*hostFile, wgquick.Interface) {
+	h, err := s.readHostFile(sl.name)
+	if err == nil && h == nil {
+		return nil, wgquick.Interface{}
+	}
 	var conf wgquick.Interface
-	if h, err := s.readHostFile(sl.name); err == nil && h != nil {
+	if err == nil {
 		conf, err = h.file.Interface()
-		if err != nil {
-			s.o.Logger.Warn("no hooks are run: the interface's file can't be read", "interface", sl.name, "error", err)
-		}
 	}
-	if err := s.runHooks(ctx, sl.name, "PreDown", conf.PreDown); err != nil {
-		if mode == strict {
-			return err
-		}
-		s.o.Logger.Error("a hook failed", "interface", sl.name, "error", err)
+	if err != nil {
+		s.o.Logger.Warn("no hooks are run: the interface's file can't be read", "interface", sl.name, "error", err)
+		return nil, wgquick.Interface{}
 	}
+	return h, conf
+}
+
+// takeDown takes back the host's share and closes the device. On an error both are there.
+func (s *Server) takeDown(ctx context.Context, sl *slot, d engine.Device, m *model, conf wgquick.Interface) error {
+	if sl.conf != nil {
+		conf = *sl.conf // what it came up with
+	}
+	network := networkOf(m.state, conf)
 	if s.o.Network != nil {
-		_, m := sl.current()
-		state := engine.State{Interface: engine.Interface{Name: sl.name}}
-		if m != nil {
-			state = m.state
-		}
-		if err := s.o.Network.Down(ctx, networkOf(state, conf)); err != nil {
+		if err := s.o.Network.Down(ctx, network); err != nil {
 			s.o.Logger.Error("the host's network was not put back", "interface", sl.name, "error", err)
 		}
 	}
 	if err := d.Close(ctx); err != nil {
-		return err
+		if s.o.Network != nil && sl.made != "" {
+			err = also(err, "and the host's network is not as it was", s.o.Network.Up(ctx, network))
+		}
+		return also(err, "and in the data folder", s.own(sl, linkID(sl.name)))
 	}
+	sl.conf = nil
 	sl.set(nil, "", nil)
-	if err := s.runHooks(ctx, sl.name, "PostDown", conf.PostDown); err != nil {
-		s.o.Logger.Error("a hook failed after the interface went down", "interface", sl.name, "error", err)
+	if err := s.own(sl, ""); err != nil {
+		s.o.Logger.Error("the last good state can't be kept", "interface", sl.name, "error", err)
 	}
 	return nil
 }

@@ -88,5 +88,6 @@ func TestOldDeadlineIsGone(t *testing.T) {
 		return nil
 	})
 	n.callTo(w, "GET", dumpPath, nil)
+	n.fake().OnObserve(nil)
 	require.Equal(t, 200, w.Code, "%s", w.Body)
 }

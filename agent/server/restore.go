@@ -35,6 +35,7 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 	}
 	s.work(s.reresolve)
+	s.work(s.watchPeers)
 	return nil
 }
 

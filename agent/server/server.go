@@ -94,7 +94,8 @@ func NewHTTPServer(h http.Handler, logger *slog.Logger) *http.Server {
 }
 
 // Close ends the background work, writes what is still to be written and, where down is set, takes
-// the interfaces down that this process made, hooks included. A second call does nothing more.
+// the interfaces down that this agent made, hooks included; they come up at the next start as if the
+// process had been killed. A second call does nothing more.
 func (s *Server) Close(ctx context.Context, down bool) error {
 	s.mu.Lock()
 	s.stop() // from here on nothing joins tasks
@@ -123,8 +124,8 @@ func (s *Server) closeSlot(ctx context.Context, sl *slot, down bool) error {
 	}
 	defer release()
 	err = s.flush(sl)
-	if device, _ := sl.current(); down && device != nil && sl.made {
-		err = errors.Join(err, s.bringDown(ctx, sl, device, bestEffort))
+	if device, _ := sl.current(); down && device != nil && sl.made != "" {
+		err = errors.Join(err, s.bringDown(ctx, sl, device, bestEffort|saving))
 	}
 	if sl.journal != nil {
 		err = errors.Join(err, sl.journal.close())
@@ -288,19 +289,36 @@ func (s *Server) attach(ctx context.Context, sl *slot) (engine.Device, error) {
 	for _, b := range s.backends() {
 		d, err := b.Attach(ctx, sl.name)
 		if err == nil {
-			sl.made, sl.conf = false, nil
-			kind := b.Kind()
-			if k, ok := d.(engine.Kinded); ok {
-				kind = k.Kind()
-			}
-			sl.set(d, kind, nil)
-			return d, s.takeOver(ctx, sl, d)
+			return s.attached(ctx, sl, b, d)
 		}
 		if !errors.Is(err, engine.ErrUnknownInterface) {
 			return nil, err
 		}
 	}
 	return nil, sl.down()
+}
+
+// attached takes a device that was found. One that a crash left on its way up or down is no interface
+// that anybody asked for: it goes, and Start decides what comes.
+func (s *Server) attached(ctx context.Context, sl *slot, b engine.Backend, d engine.Device) (engine.Device, error) {
+	kind := b.Kind()
+	if k, ok := d.(engine.Kinded); ok {
+		kind = k.Kind()
+	}
+	sl.set(d, kind, nil)
+	last := sl.journal.state
+	if last.made == midway {
+		s.o.Logger.Warn("an interface that a crash left half made is taken down", "interface", sl.name)
+		if err := s.bringDown(ctx, sl, d, bestEffort); err != nil {
+			return nil, err
+		}
+		return nil, sl.down()
+	}
+	sl.made, sl.conf = "", nil
+	if last.ours(linkID(sl.name)) {
+		sl.made = last.made
+	}
+	return d, s.takeOver(ctx, sl, d)
 }
 
 // forRead returns the device of an interface and its model, without waiting for who changes it.

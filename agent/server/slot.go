@@ -29,8 +29,8 @@ type slot struct {
 	holders holders
 	journal *journal
 	kept    *model             // what the journal holds; nil: it may differ from the device
-	made    bool               // by this process, so that stopping may take it down
-	conf    *wgquick.Interface // what it came up with; nil: not known
+	made    string             // the link that this agent made, also in an earlier life, see made.go; "": another's
+	conf    *wgquick.Interface // of the file that it came up with; nil: in an earlier life
 	gone    bool               // not in use any more: look the name up again
 }
 
