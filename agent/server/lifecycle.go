@@ -7,6 +7,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/link"
 	"github.com/wgfleet/wgfleet/engine/wgquick"
 )
 
@@ -172,30 +173,38 @@ func (s *Server) bringDown(ctx context.Context, sl *slot, d engine.Device, mode 
 	if err := failed("a hook failed", s.runHooks(ctx, sl.name, "PreDown", conf.PreDown)); err != nil {
 		return err
 	}
-	m, o, err := observe(ctx, d)
-	if err = failed("the device can't be read", err); err != nil {
+	m, err := s.lastLook(ctx, sl, d, h, mode&saving != 0 && conf.SaveConfig)
+	if err := failed("an interface was not saved", err); err != nil {
 		return err
 	}
-	if m == nil {
-		m = newModel(engine.State{Interface: engine.Interface{Name: sl.name}})
-	} else {
-		s.remember(sl, d, o)
-		if mode&saving != 0 && conf.SaveConfig {
-			if err := failed("SaveConfig failed", s.saveConfig(sl, h, m)); err != nil {
-				return err
-			}
-		}
-	}
+	was := sl.made
 	if err := failed("the last good state can't be kept", s.own(sl, midway)); err != nil {
 		return err
 	}
-	if err := s.takeDown(ctx, sl, d, m, conf); err != nil {
+	words := conf
+	if sl.conf != nil {
+		words = *sl.conf // the network is as it came up; the hooks are those of now
+	}
+	if err := s.takeDown(ctx, sl, d, networkOf(m.state, words), was); err != nil {
 		return err
 	}
 	if err := s.runHooks(ctx, sl.name, "PostDown", conf.PostDown); err != nil {
 		s.o.Logger.Error("a hook failed after the interface went down", "interface", sl.name, "error", err)
 	}
 	return nil
+}
+
+// lastLook reads the device once more and keeps what it learned. The model is never nil.
+func (s *Server) lastLook(ctx context.Context, sl *slot, d engine.Device, h *hostFile, save bool) (*model, error) {
+	m, o, err := observe(ctx, d)
+	if err != nil {
+		return newModel(engine.State{Interface: engine.Interface{Name: sl.name}}), err
+	}
+	s.remember(sl, d, o)
+	if save {
+		err = s.saveConfig(sl, h, m)
+	}
+	return m, err
 }
 
 // lastWords returns the host's file as it is now; nothing where there is none or it can't be read.
@@ -215,22 +224,19 @@ func (s *Server) lastWords(sl *slot) (*hostFile, wgquick.Interface) {
 	return h, conf
 }
 
-// takeDown takes back the host's share and closes the device. On an error both are there.
-func (s *Server) takeDown(ctx context.Context, sl *slot, d engine.Device, m *model, conf wgquick.Interface) error {
-	if sl.conf != nil {
-		conf = *sl.conf // what it came up with
-	}
-	network := networkOf(m.state, conf)
+// takeDown takes back the host's share and closes the device. On an error both are there, and the link
+// is whose it was.
+func (s *Server) takeDown(ctx context.Context, sl *slot, d engine.Device, network link.Config, was string) error {
 	if s.o.Network != nil {
 		if err := s.o.Network.Down(ctx, network); err != nil {
 			s.o.Logger.Error("the host's network was not put back", "interface", sl.name, "error", err)
 		}
 	}
 	if err := d.Close(ctx); err != nil {
-		if s.o.Network != nil && sl.made != "" {
+		if s.o.Network != nil && was != "" {
 			err = also(err, "and the host's network is not as it was", s.o.Network.Up(ctx, network))
 		}
-		return also(err, "and in the data folder", s.own(sl, linkID(sl.name)))
+		return also(err, "and in the data folder", s.own(sl, was))
 	}
 	sl.conf = nil
 	sl.set(nil, "", nil)
