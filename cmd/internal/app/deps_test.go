@@ -39,7 +39,7 @@ var rooms = map[string][]string{
 	"cmd/internal/app":          {"engine/...", "agent/...", "store", "panel/..."},
 	"cmd/internal/fleet":        {"engine/...", "agent", "cmd/internal/..."},
 	"cmd/internal/panelclient":  {},
-	"cmd/internal/migrate":      {"engine/...", "agent"},
+	"cmd/internal/migrate":      {"engine/...", "agent", "agent/client", "cmd/internal/app"},
 	"cmd/wgfleet":               {"engine", "agent", "cmd/internal/..."},
 	"test/vm":                   {},
 	"test/vm/init":              {},

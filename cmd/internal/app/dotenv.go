@@ -19,6 +19,10 @@ var (
 	dotenvName  = regexp.MustCompile(`\$\{([^}:]*)(?::-([^}]*))?\}`)
 )
 
+// Dotenv adds what the file .env of a folder says to the variables, as serve does with the one of its
+// working folder: a variable that is set stays. Without such a file there is nothing to add.
+func Dotenv(environ []string, dir string) ([]string, error) { return withDotenv(environ, dir) }
+
 // addDotenv adds what text says to the variables; those that are set stay. A line that can't be read
 // is told by its number (from 1); 0 means that all could. A name without "=" is passed over.
 func addDotenv(environ []string, text string) (out []string, badLine int) {
