@@ -17,7 +17,7 @@ func newRoot(con *console) *cobra.Command {
 		newServe(con), newDemo(con),
 		newNode(con), newPeer(con), newDrift(con), newReconcile(con), newKey(con),
 		newSecret(con), newGenkey(con), newPubkey(con), newGenpsk(con),
-		newHealth(con), newVersion(con),
+		newHealth(con), newMigrate(con), newVersion(con),
 	)
 	root.SilenceErrors = true
 	root.SilenceUsage = true
