@@ -53,6 +53,10 @@ test-host: ## the binary on hosts of namespaces, beside wg-quick and other WireG
 test-kernel: ## the kernel backend on real kernel WireGuard (boots Debian's kernel under QEMU)
 	.ci/test-kernel
 
+.PHONY: test-migrate
+test-migrate: ## a host of its own moved from the old agent to the new and back (root; boots systemd in a container)
+	.ci/test-migrate
+
 .PHONY: lint
 lint: lint-tool ## golangci-lint with .golangci.yml
 	$(GOLANGCI) run ./...
