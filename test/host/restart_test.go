@@ -3,6 +3,8 @@
 package host
 
 import (
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,6 +82,38 @@ func TestWgQuickAfterCrash(t *testing.T) {
 	l.a.reaches(inB4)
 	l.a.quick(newest, "down", "wg0")
 	require.Empty(t, texts(compare(clean, l.a.snapshot("wg0"))))
+}
+
+// TestTakenOver: an interface that wg-quick(8) brought up is driven as it is. Nothing is changed by
+// looking, and it stays when the agent goes.
+func TestTakenOver(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1500)
+	wholeNetwork(l)
+	clean := l.a.snapshot("wg0")
+	l.a.quick(debian, "up", "wg0")
+	l.b.quick(newest, "up", "wg0")
+	l.a.reaches(inB4, inB6)
+	up := l.a.snapshot("wg0")
+
+	n := l.a.serve()
+	require.Empty(t, compare(up, l.a.snapshot("wg0")))
+	n.stop()
+	require.Empty(t, compare(up, l.a.snapshot("wg0")))
+	n = l.a.serve()
+	n.kill()
+	l.a.reaches(inB4, inB6)
+	require.Empty(t, compare(up, l.a.snapshot("wg0")))
+
+	n = l.a.serve()
+	added := l.a.newKey().public
+	a := n.do(http.MethodPost, "/v1/wg/wg0/peers", map[string]any{"public_key": added, "allowed_ips": []string{"10.8.0.77/32"}})
+	require.Equal(t, http.StatusOK, a.status, a.body)
+	require.Contains(t, l.a.run("wg", "show", "wg0", "allowed-ips"), added+"\t10.8.0.77/32")
+	l.a.reaches(inB4, inB6)
+	n.disable("wg0")
+	left := slices.DeleteFunc(compare(clean, l.a.snapshot("wg0")), func(c change) bool { return c.section == "file" }) // the new peer
+	require.Empty(t, texts(left))
 }
 
 // TestWithoutPanel: a client that the panel made is served on when the panel is gone, and by an agent
