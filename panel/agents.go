@@ -22,6 +22,7 @@ type Agent interface {
 	Dump(ctx context.Context, name string, q client.Query) (client.Snapshot, error)
 	Apply(ctx context.Context, name string, body agent.Apply, w client.Write) (agent.Applied, error)
 	Config(ctx context.Context, name string) (agent.InterfaceConfig, error)
+	FileDrift(ctx context.Context, name string) (*agent.FileDrift, error)
 	PutConfig(ctx context.Context, name string, u agent.ConfigUpdate) error
 	Enable(ctx context.Context, name string) error
 	Disable(ctx context.Context, name string) error

@@ -50,7 +50,7 @@ func TestNoDrift(t *testing.T) {
 	require.False(t, *r.HasDrift)
 	calls, writes := w.calls.Load(), w.writes.Load()
 	require.Equal(t, drift.InSync, w.drift().Status)
-	require.EqualValues(t, 1, w.calls.Load()-calls, "a clean node costs one 304")
+	require.EqualValues(t, 2, w.calls.Load()-calls, "a clean node costs one 304, and the word that its file is as well")
 	require.Empty(t, w.reconcile(everything).Added)
 	require.Equal(t, writes, w.writes.Load(), "a reconcile of a clean node writes nothing")
 }

@@ -162,6 +162,9 @@ func (s *Service) report(ctx context.Context, st *nodeState) drift.Report {
 	if err != nil {
 		r = drift.NotKnown(reasonOf(err))
 	}
+	if r.Status != drift.Unknown {
+		r.File = s.fileDrift(ctx, st.node)
+	}
 	r.NodeID, r.DetectedAt = st.node.ID, s.now()
 	return r
 }

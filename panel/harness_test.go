@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -52,6 +53,7 @@ func (b *buffer) String() string {
 // host is a real agent on a fake device, behind a proxy that can turn on the panel.
 type host struct {
 	t      testing.TB
+	conf   string // the interface's file
 	fake   *enginetest.Fake
 	agent  *server.Server
 	direct *httptest.Server
@@ -64,11 +66,11 @@ type host struct {
 
 func newHost(t testing.TB, edit func(*server.Options)) *host {
 	t.Helper()
-	h := &host{t: t, fake: enginetest.NewFake()}
 	conf := filepath.Join(t.TempDir(), "conf")
+	h := &host{t: t, conf: filepath.Join(conf, "wg0.conf"), fake: enginetest.NewFake()}
 	require.NoError(t, os.MkdirAll(conf, 0o700))
 	file := "[Interface]\nPrivateKey = " + testKey("node").Reveal().String() + "\nListenPort = 51820\nAddress = 10.8.0.1/24\nMTU = 1420\n"
-	require.NoError(t, os.WriteFile(filepath.Join(conf, "wg0.conf"), []byte(file), 0o600))
+	require.NoError(t, os.WriteFile(h.conf, []byte(file), 0o600))
 	o := server.Options{
 		Backend: h.fake, ConfDir: conf, DataDir: filepath.Join(t.TempDir(), "data"), Secret: testSecret, Up: []string{server.UpAll}, Version: "test",
 	}
@@ -135,6 +137,15 @@ func (h *host) write(changes ...engine.PeerChange) {
 	d, err := h.fake.Device("wg0")
 	require.NoError(h.t, err)
 	require.NoError(h.t, d.Write(engine.Changes{Peers: changes}))
+}
+
+// editFile is somebody's edit of the file on the host.
+func (h *host) editFile(old, new string) {
+	h.t.Helper()
+	text, err := os.ReadFile(h.conf)
+	require.NoError(h.t, err)
+	require.Contains(h.t, string(text), old)
+	require.NoError(h.t, os.WriteFile(h.conf, []byte(strings.Replace(string(text), old, new, 1)), 0o600))
 }
 
 func testKey(name string) engine.SecretKey {

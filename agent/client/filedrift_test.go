@@ -50,7 +50,10 @@ func TestFileDrift(t *testing.T) {
 func TestFileDriftOfTheOriginal(t *testing.T) {
 	f := newFake(t, httptest.NewServer)
 	f.unnamed = true
-	f.answer = func(*http.Request) (int, string, string, string) { t.Error("it has no such route"); return 404, "", "", "" }
+	f.answer = func(*http.Request) (int, string, string, string) {
+		t.Error("it has no such route")
+		return 404, "", "", ""
+	}
 	d, err := f.client(nil).FileDrift(t.Context(), "wg0")
 	require.NoError(t, err)
 	require.Nil(t, d)

@@ -49,7 +49,7 @@ func (s *Server) fileDrift(ctx context.Context, q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := agent.FileDrift{Interface: g.sl.name, Present: true, Speaks: true, Drift: []agent.FileMismatch{}}
+	out := agent.FileDrift{Interface: g.sl.name, Path: s.confPath(g.sl.name), Present: true, Speaks: true, Drift: []agent.FileMismatch{}}
 	c, err := s.compare(g, m)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

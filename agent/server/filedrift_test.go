@@ -25,6 +25,8 @@ func (n *node) fileDrift() agent.FileDrift {
 	n.mustDo("GET", filePath, nil).decode(n.t, &d)
 	require.Equal(n.t, "wg0", d.Interface)
 	require.NotNil(n.t, d.Drift)
+	require.Equal(n.t, filepath.Join(n.o.ConfDir, "wg0.conf"), d.Path)
+	d.Path = ""
 	return d
 }
 

@@ -162,6 +162,7 @@ func (c *console) printReport(r namedReport) {
 		return
 	case r.Status == panelclient.InSync:
 		c.printf("%s: %s\n", c.paint(bold, name), c.paint(green, "in sync"))
+		c.printFileDrift(r.Report)
 		return
 	case r.Status != panelclient.Drifted:
 		c.printf("%s: %s: %s\n", c.paint(bold, name), c.paint(yellow, "unknown"), printable(r.Error))
@@ -184,6 +185,7 @@ func (c *console) printReport(r namedReport) {
 	for _, m := range r.Interface {
 		c.printf("  interface   %s: expected %s, is %s\n", m.Field, plain(m.Expected), plain(m.Actual))
 	}
+	c.printFileDrift(r.Report)
 }
 
 // watchDrift prints a look whenever it differs from the last one, until it is interrupted. A panel

@@ -19,7 +19,27 @@ type Report struct {
 	Missing    []MissingPeer
 	Mismatched []MismatchedPeer
 	Interface  []Mismatch
+	File       *FileDrift // nil: not known
 	DetectedAt time.Time
+}
+
+// FileDrift is what a node's running interface and the file on its host differ in. The node is as the
+// panel wants it all the same: it is no drift of a Report and counts as none.
+type FileDrift struct {
+	Path string // of the file
+	// Speaks: a restart brings what the file says. Where it does not, the agent's last good state comes
+	// back, and a restart changes nothing.
+	Speaks     bool
+	Count      int // of all differences
+	Mismatches []FileMismatch
+}
+
+// FileMismatch is one difference, see agent.FileMismatch.
+type FileMismatch struct {
+	Peer   *string // public key; nil: the interface
+	Field  string
+	File   any
+	Device any
 }
 
 // UnknownPeer is on the node but not in the panel.

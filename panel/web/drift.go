@@ -19,6 +19,9 @@ type driftData struct {
 	MissingPeers        []missingPeerData    `json:"missing_peers"`
 	MismatchedPeers     []mismatchedPeerData `json:"mismatched_peers"`
 	InterfaceMismatches []mismatchData       `json:"interface_mismatches"`
+	FileDrift           *[]fileMismatchData  `json:"file_drift" doc:"what a restart of the interface would change, since the file on its host differs from the running device: the first 1000; null where it is not known. It is no drift and sets no status"`
+	FilePath            string               `json:"file_path" doc:"on the host; empty where file_drift is null"`
+	FileSpeaks          *bool                `json:"file_speaks" doc:"false: at the next start the agent's last good state comes back and not what the file says; null where file_drift is"`
 	Summary             driftSummary         `json:"summary"`
 	NodeID              string               `json:"node_id"`
 	DetectedAt          string               `json:"detected_at" format:"date-time"`
@@ -50,12 +53,20 @@ type mismatchData struct {
 	Actual   any    `json:"actual"`
 }
 
+type fileMismatchData struct {
+	Peer   *string `json:"peer" doc:"public key; null: the interface"`
+	Field  string  `json:"field" doc:"as in the API; or missing, a peer that is not in the file; unknown, one that is there alone; file, it is missing or can't be read"`
+	File   any     `json:"file"`
+	Device any     `json:"device"`
+}
+
 type driftSummary struct {
 	UnknownCount    int `json:"unknown_count"`
 	MissingCount    int `json:"missing_count"`
 	MismatchedCount int `json:"mismatched_count"`
 	TotalIssues     int `json:"total_issues" doc:"of peers"`
 	InterfaceCount  int `json:"interface_count"`
+	FileDriftCount  int `json:"file_drift_count" doc:"of all, where file_drift shows the first"`
 }
 
 // fleetDriftData is the reports of all nodes by node id.
@@ -108,7 +119,7 @@ type reconcileErrorData struct {
 }
 
 func fromReport(r drift.Report) driftData {
-	return driftData{
+	d := driftData{
 		HasDrift: r.HasDrift, Status: r.Status, Error: r.Error,
 		UnknownPeers: each(r.Unknown, func(p drift.UnknownPeer) unknownPeerData {
 			return unknownPeerData{p.PublicKey, notNil(p.AllowedIPs), p.PersistentKeepalive}
@@ -126,6 +137,11 @@ func fromReport(r drift.Report) driftData {
 		},
 		NodeID: r.NodeID, DetectedAt: stamp(r.DetectedAt),
 	}
+	if f := r.File; f != nil {
+		list := each(f.Mismatches, func(m drift.FileMismatch) fileMismatchData { return fileMismatchData(m) })
+		d.FileDrift, d.FilePath, d.FileSpeaks, d.Summary.FileDriftCount = &list, f.Path, &f.Speaks, f.Count
+	}
+	return d
 }
 
 func fromMismatch(m drift.Mismatch) mismatchData {

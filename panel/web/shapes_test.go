@@ -62,7 +62,13 @@ func TestShapes(t *testing.T) {
 	}
 	h.fake.all = []drift.Report{
 		documentReport(), unknownReport("gone", "the node did not answer"), unknownReport("off", "disabled"),
-		{NodeID: "clean", Status: drift.InSync, HasDrift: new(false), DetectedAt: epoch},
+		{NodeID: "clean", Status: drift.InSync, HasDrift: new(false), DetectedAt: epoch, File: &drift.FileDrift{Path: "/etc/wireguard/wg0.conf"}},
+		{
+			NodeID: "edited", Status: drift.InSync, HasDrift: new(false), DetectedAt: epoch,
+			File: &drift.FileDrift{Path: "/etc/wireguard/wg0.conf", Speaks: true, Count: 1001, Mismatches: []drift.FileMismatch{
+				{Field: "listen_port", File: 51820, Device: 51821}, {Peer: new("..."), Field: "missing", Device: []string{"10.0.1.2/32"}},
+			}},
+		},
 		{
 			NodeID: "port", Status: drift.Drifted, HasDrift: new(true), DetectedAt: epoch,
 			Interface: []drift.Mismatch{{Field: "listen_port", Expected: 51820, Actual: 51821}, {Field: "addresses", Expected: []string(nil), Actual: nil}},

@@ -58,6 +58,25 @@ type Report struct {
 	Missing    []MissingPeer    `json:"missing_peers"`
 	Mismatched []MismatchedPeer `json:"mismatched_peers"`
 	Interface  []Mismatch       `json:"interface_mismatches"`
+
+	// File is what a restart of the interface would change; nil: not known.
+	File       *[]FileMismatch `json:"file_drift"`
+	FilePath   string          `json:"file_path"`
+	FileSpeaks *bool           `json:"file_speaks"`
+	Summary    Summary         `json:"summary"`
+}
+
+// Summary counts what a Report lists.
+type Summary struct {
+	FileDrift int `json:"file_drift_count"` // of all, where File has the first
+}
+
+// FileMismatch is one difference between the running device and the file on its host.
+type FileMismatch struct {
+	Peer   *string `json:"peer"` // public key; nil: the interface
+	Field  string  `json:"field"`
+	File   any     `json:"file"`
+	Device any     `json:"device"`
 }
 
 // UnknownPeer is on the node but not in the panel.
