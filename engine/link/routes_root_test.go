@@ -200,10 +200,25 @@ func TestUpLeavesNothingOnAnError(t *testing.T) {
 	require.Equal(t, before, look(t))
 
 	require.ErrorIs(t, h.Up(t.Context(), roadWarrior("wg7", 9)), engine.ErrUnknownInterface)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	require.ErrorIs(t, h.Up(ctx, link.Config{Interface: "wg0", AllowedIPs: prefixes("10.9.9.0/24")}), context.Canceled)
 	require.Equal(t, before, look(t))
+
+	late := &lateContext{Context: t.Context(), asks: 3}
+	require.ErrorIs(t, h.Up(late, link.Config{Interface: "wg0", AllowedIPs: prefixes("10.9.9.0/24", "10.9.8.0/24", "10.9.7.0/24", "10.9.6.0/24")}), context.Canceled)
+	require.Negative(t, late.asks, "it ended on the way")
+	require.Equal(t, before, look(t))
+}
+
+// lateContext ends while it is in use.
+type lateContext struct {
+	context.Context
+	asks int
+}
+
+func (c *lateContext) Err() error {
+	if c.asks--; c.asks < 0 {
+		return context.Canceled
+	}
+	return nil
 }
 
 // A container whose /proc/sys can't be written works where the setting is there already.
@@ -249,6 +264,12 @@ func TestFollow(t *testing.T) {
 	require.ElementsMatch(t, routes, routesOf(t, "wg0"), "no default route, and none that is covered by others than peers")
 	require.Empty(t, rulesOf(t, "-4"))
 	require.NoError(t, h.Follow(t.Context(), after, after))
+	require.ElementsMatch(t, routes, routesOf(t, "wg0"))
+	wide := after
+	wide.AllowedIPs = append(prefixes("fd00:9::5/128"), after.AllowedIPs...)
+	require.NoError(t, h.Follow(t.Context(), after, wide))
+	require.ElementsMatch(t, append(routes, "main fd00:9::5 boot"), routesOf(t, "wg0"), "a peer within the prefix of another, which may go")
+	require.NoError(t, h.Follow(t.Context(), wide, after))
 	require.ElementsMatch(t, routes, routesOf(t, "wg0"))
 
 	// The peer that holds the interface's own subnet goes: the kernel's route stays.
@@ -309,6 +330,7 @@ func TestChoose(t *testing.T) {
 	ip(t, "route add 203.0.113.7 via 192.168.5.1 mtu 1300")
 	ip(t, "-6 route add 2001:db8::/32 via fd05::1 mtu 1400")
 	ip(t, "route add unreachable 203.0.113.8")
+	ip(t, "-6 route add fe80::/64 dev eth1")
 	ip(t, "link set eth1 mtu 9000")
 	ip(t, "addr add 192.168.6.2/24 dev eth1")
 	six := prefixes("10.8.0.1/24", "fd00::1/64")
