@@ -65,7 +65,11 @@ func (f *File) SetDirective(name, value string) error {
 // ParseLinks reads the value of a directive: {AnyLink} where it says so or is empty. The error is a
 // *ParseError.
 func ParseLinks(value string) ([]string, error) {
-	links, err := parseLinks(trimmed(value))
+	value = trimmed(value)
+	if err := injected(keyForward, value); err != nil {
+		return nil, err
+	}
+	links, err := parseLinks(value)
 	if err != nil {
 		return nil, err
 	}

@@ -98,6 +98,20 @@ func TestSetDirective(t *testing.T) {
 	}
 }
 
+func TestParseLinks(t *testing.T) {
+	for value, want := range map[string][]string{
+		"": {AnyLink}, " any\n": {AnyLink}, "eth0,any": {AnyLink}, "eth1, eth0\teth1": {"eth1", "eth0"},
+	} {
+		got, err := ParseLinks(value)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "%q", value)
+	}
+	for _, value := range []string{",", "eth0\neth1", "eth0 # x", "eth0/1", "-eth0", ".."} {
+		_, err := ParseLinks(value)
+		require.Error(t, err, "%q", value)
+	}
+}
+
 // TestDirectivesOutliveTheirNeighbours: the removal of the peer below takes none of them along.
 func TestDirectivesOutliveTheirNeighbours(t *testing.T) {
 	f := parseText(t, "[Interface]\nMTU = 1400\n# wgfleet: forward\n[Peer]\nPublicKey = "+keyA+"\n")
