@@ -84,7 +84,7 @@ func (s *Service) observeInterface(ctx context.Context, st *nodeState, a Agent, 
 		return drift.Interface{}, err
 	}
 	i, err := interfaceOf(sum, a.Original())
-	if err != nil || (wish.DNS == nil && wish.Table == nil && wish.Hooks == nil) {
+	if err != nil || (wish.DNS == nil && wish.Table == nil && wish.Hooks == nil && wish.Forward == nil && wish.Masquerade == nil) {
 		return i, err
 	}
 	conf, err := a.Config(ctx, n.WGInterface)
@@ -93,6 +93,7 @@ func (s *Service) observeInterface(ctx context.Context, st *nodeState, a Agent, 
 	}
 	i.DNS, i.Table = orEmpty(conf.DNS), orEmpty(conf.Table)
 	if !a.Original() {
+		i.Forward, i.Masquerade = orEmpty(conf.Forward), orEmpty(conf.Masquerade)
 		i.Hooks = conf.Hooks
 		if i.Hooks == nil {
 			i.Hooks = &agent.Hooks{}

@@ -8,6 +8,7 @@ import (
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/agent/client"
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/wgquick"
 	"github.com/wgfleet/wgfleet/panel/drift"
 )
 
@@ -66,7 +67,21 @@ func (w *InterfaceWish) normalize() error {
 			}
 		}
 	}
+	w.Forward = convert(w.Forward, func(s string) string { return p.links("forward", s) })
+	w.Masquerade = convert(w.Masquerade, func(s string) string { return p.links("masquerade", s) })
 	return p.err()
+}
+
+// links brings a list of links into one spelling; "" stands for none.
+func (p *problems) links(field, s string) string {
+	if strings.TrimSpace(s) == "" {
+		return ""
+	}
+	names, err := wgquick.ParseLinks(s)
+	if err != nil {
+		p.add(field, `%q does not name links: expected "any", or names with a comma between`, clip(s))
+	}
+	return strings.Join(names, ", ")
 }
 
 func validTable(s string) bool {
@@ -158,11 +173,15 @@ func configUpdate(differs []drift.Mismatch, want drift.Interface) (agent.ConfigU
 			}
 			u.Address = new(strings.Join(texts, ", "))
 		case drift.FieldHooks:
+			whole := func(list []string) *[]string { return new(append([]string{}, list...)) } // null would keep it
 			h := want.Hooks
-			if len(h.PreUp) > 0 || len(h.PostDown) > 0 || len(h.PostUp) > 1 || len(h.PreDown) > 1 {
-				return u, conflictf("an agent takes one PostUp and one PreDown: write other hooks into the host's file")
+			u.Hooks = &agent.HookUpdate{
+				PreUp: whole(h.PreUp), PostUp: whole(h.PostUp), PreDown: whole(h.PreDown), PostDown: whole(h.PostDown),
 			}
-			u.PostUp, u.PreDown = new(strings.Join(h.PostUp, "")), new(strings.Join(h.PreDown, ""))
+		case drift.FieldForward:
+			u.Forward = want.Forward
+		case drift.FieldMasquerade:
+			u.Masquerade = want.Masquerade
 		}
 	}
 	return u, nil

@@ -64,6 +64,8 @@ type InterfaceWish struct {
 	Table      *string
 	FwMark     *uint32
 	Hooks      *agent.Hooks
+	Forward    *string // "any" or a list of links that packets from the interface may leave by; "": off
+	Masquerade *string // the same for those behind which they get the host's address
 }
 
 // NodeStatus is what the panel last learnt of a node; it lives in memory.

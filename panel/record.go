@@ -64,6 +64,8 @@ type wishRecord struct {
 	Table      *string         `json:"table,omitempty"`
 	FwMark     *uint32         `json:"fwmark,omitempty"`
 	Hooks      *hooksRecord    `json:"hooks,omitempty"`
+	Forward    *string         `json:"forward,omitempty"`
+	Masquerade *string         `json:"masquerade,omitempty"`
 }
 
 type hooksRecord struct {
@@ -125,7 +127,7 @@ func (r nodeRecord) node(id string) Node {
 func recordOfWish(w InterfaceWish) wishRecord {
 	r := wishRecord{
 		PublicKey: w.PublicKey, ListenPort: w.ListenPort, Addresses: w.Addresses, MTU: w.MTU,
-		DNS: w.DNS, Table: w.Table, FwMark: w.FwMark,
+		DNS: w.DNS, Table: w.Table, FwMark: w.FwMark, Forward: w.Forward, Masquerade: w.Masquerade,
 	}
 	if w.Hooks != nil {
 		h := hooksRecord(*w.Hooks)
@@ -137,7 +139,7 @@ func recordOfWish(w InterfaceWish) wishRecord {
 func (r wishRecord) wish() InterfaceWish {
 	w := InterfaceWish{
 		PublicKey: r.PublicKey, ListenPort: r.ListenPort, Addresses: r.Addresses, MTU: r.MTU,
-		DNS: r.DNS, Table: r.Table, FwMark: r.FwMark,
+		DNS: r.DNS, Table: r.Table, FwMark: r.FwMark, Forward: r.Forward, Masquerade: r.Masquerade,
 	}
 	if r.Hooks != nil {
 		h := agent.Hooks(*r.Hooks)

@@ -30,6 +30,7 @@ func TestRecordsForgetNothing(t *testing.T) {
 		Wish: InterfaceWish{
 			PublicKey: new(""), ListenPort: new(0), Addresses: new([]netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")}), MTU: new(0), DNS: new(""),
 			Table: new(""), FwMark: new(uint32(0)), Hooks: &agent.Hooks{PreUp: []string{"1"}, PostUp: []string{"2"}, PreDown: []string{"3"}, PostDown: []string{"4"}},
+			Forward: new(""), Masquerade: new("any"),
 		},
 		Revision: 5, CreatedAt: now, UpdatedAt: now,
 	}

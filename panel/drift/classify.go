@@ -24,6 +24,8 @@ const (
 	FieldTable        = "table"
 	FieldFwMark       = "fwmark"
 	FieldHooks        = "hooks"
+	FieldForward      = "forward"
+	FieldMasquerade   = "masquerade"
 )
 
 // Classify compares two whole states. The report is in sync or drifted, never unknown, but for a
@@ -137,6 +139,8 @@ func compareInterface(want, have Interface) (m []Mismatch, blind string) {
 	compare(c, FieldTable, want.Table, have.Table, func(a, b string) bool { return table(a) == table(b) })
 	compare(c, FieldFwMark, want.FwMark, have.FwMark, same)
 	compare(c, FieldHooks, want.Hooks, have.Hooks, sameHooks)
+	compare(c, FieldForward, want.Forward, have.Forward, sameLinks)
+	compare(c, FieldMasquerade, want.Masquerade, have.Masquerade, sameLinks)
 	return m, blind
 }
 
@@ -182,6 +186,20 @@ func table(s string) string {
 	}
 	return s
 }
+
+// sameLinks compares sets of links, of which "any" holds all the others.
+func sameLinks(a, b string) bool { return slices.Equal(links(a), links(b)) }
+
+func links(s string) []string {
+	names := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+	if slices.Contains(names, anyLink) {
+		return []string{anyLink}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+const anyLink = "any"
 
 func sameHooks(a, b agent.Hooks) bool {
 	return slices.Equal(a.PreUp, b.PreUp) && slices.Equal(a.PostUp, b.PostUp) &&

@@ -192,21 +192,23 @@ func TestInterface(t *testing.T) {
 	have := Interface{
 		PublicKey: new("k"), ListenPort: new(1), Addresses: new([]netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}), MTU: new(1420),
 		DNS: new("1.1.1.1,  x.example"), Table: new(""), FwMark: new(uint32(3)), Hooks: &agent.Hooks{PostUp: []string{"a"}},
+		Forward: new("eth1, eth0"), Masquerade: new("any"),
 	}
 	same := Interface{
 		PublicKey: new("k"), ListenPort: new(1), Addresses: new([]netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}), MTU: new(1420),
 		DNS: new("1.1.1.1, x.example"), Table: new("auto"), FwMark: new(uint32(3)), Hooks: &agent.Hooks{PostUp: []string{"a"}},
+		Forward: new("eth0,eth1 eth0"), Masquerade: new("eth0, any"),
 	}
 	require.Equal(t, InSync, Classify(NewDesired(nil, same), NewObserved(nil, have)).Status)
 	require.Equal(t, InSync, Classify(NewDesired(nil, Interface{}), NewObserved(nil, have)).Status, "no wish, not compared")
 	other := Interface{
 		PublicKey: new("o"), ListenPort: new(2), Addresses: new([]netip.Prefix{}), MTU: new(1400),
-		DNS: new(""), Table: new("off"), FwMark: new(uint32(0)), Hooks: &agent.Hooks{},
+		DNS: new(""), Table: new("off"), FwMark: new(uint32(0)), Hooks: &agent.Hooks{}, Forward: new("eth0"), Masquerade: new(""),
 	}
 	r := Classify(NewDesired(nil, other), NewObserved(nil, have))
 	require.Equal(t, Drifted, r.Status)
 	require.True(t, *r.HasDrift)
-	require.Len(t, r.Interface, 8)
+	require.Len(t, r.Interface, 10)
 	require.Zero(t, r.Issues(), "total_issues counts peers only")
 	blind := Classify(NewDesired(nil, Interface{MTU: new(1420)}), NewObserved(nil, Interface{}))
 	require.Equal(t, Unknown, blind.Status, "not knowing is not in sync")

@@ -58,6 +58,8 @@ type Interface struct {
 	Table      *string
 	FwMark     *uint32
 	Hooks      *agent.Hooks
+	Forward    *string // "any" or a list of links
+	Masquerade *string
 }
 
 // NewDesired normalizes and sorts the peers, in place, and computes their digest.

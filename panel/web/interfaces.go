@@ -19,6 +19,8 @@ type interfaceData struct {
 	Table      *string    `json:"table"`
 	FwMark     *uint32    `json:"fwmark"`
 	Hooks      *hooksData `json:"hooks"`
+	Forward    *string    `json:"forward"`
+	Masquerade *string    `json:"masquerade"`
 }
 
 // interfaceBody changes that: an absent field stays, null ends the wish.
@@ -31,6 +33,8 @@ type interfaceBody struct {
 	Table      optional[string]    `json:"table"`
 	FwMark     optional[uint32]    `json:"fwmark"`
 	Hooks      optional[hooksBody] `json:"hooks"`
+	Forward    optional[string]    `json:"forward" doc:"any, or the links that packets from the interface may leave by, with a comma between; empty for none"`
+	Masquerade optional[string]    `json:"masquerade" doc:"any, or the links behind which packets from the interface get the host's address; it implies forwarding"`
 }
 
 type hooksData struct {
@@ -51,6 +55,7 @@ type hooksBody struct {
 func fromWish(w panel.InterfaceWish) interfaceData {
 	d := interfaceData{
 		PublicKey: w.PublicKey, ListenPort: w.ListenPort, MTU: w.MTU, DNS: w.DNS, Table: w.Table, FwMark: w.FwMark,
+		Forward: w.Forward, Masquerade: w.Masquerade,
 	}
 	if w.Addresses != nil {
 		d.Addresses = new(each(*w.Addresses, netip.Prefix.String))
@@ -69,6 +74,8 @@ func changeWish(w *panel.InterfaceWish, b interfaceBody) error {
 	change(&w.DNS, b.DNS)
 	change(&w.Table, b.Table)
 	change(&w.FwMark, b.FwMark)
+	change(&w.Forward, b.Forward)
+	change(&w.Masquerade, b.Masquerade)
 	if b.Hooks.Set {
 		w.Hooks = nil
 		if h := b.Hooks.Value; h != nil {

@@ -80,7 +80,7 @@ func TestShapes(t *testing.T) {
 		{"node_created.json", http.MethodPost, "/api/nodes", `{"name":"x"}`},
 		{"node_test.json", http.MethodPost, "/api/nodes/n1/test", ""},
 		{"interface_none.json", http.MethodGet, "/api/nodes/n2/interface", ""},
-		{"interface.json", http.MethodPut, "/api/nodes/n1/interface", `{"listen_port":51820,"addresses":["10.8.0.1/24"],"fwmark":7,"hooks":{"post_up":["true"]}}`},
+		{"interface.json", http.MethodPut, "/api/nodes/n1/interface", `{"listen_port":51820,"addresses":["10.8.0.1/24"],"fwmark":7,"hooks":{"post_up":["true"]},"forward":"","masquerade":"eth0"}`},
 		{"peer.json", http.MethodGet, "/api/nodes/n1/peers/p1", ""},
 		{"peers.json", http.MethodGet, "/api/nodes/n1/peers", ""},
 		{"peers_none.json", http.MethodGet, "/api/nodes/n2/peers", ""},
