@@ -90,7 +90,7 @@ func dropForwardTable(ifname string) error {
 		return forwardError(ifname, err)
 	}
 	table, err := conn.ListTableOfFamily(forwardTable(ifname).Name, nftables.TableFamilyINet)
-	if errors.Is(err, unix.ENOENT) || noTables(err) {
+	if errors.Is(err, unix.ENOENT) || hasNoFirewall(err) {
 		return nil
 	}
 	if err != nil {
@@ -123,13 +123,8 @@ func masquerades(release string) bool {
 	return true
 }
 
-// noTables is true of what a kernel without nf_tables answers.
-func noTables(err error) bool {
-	return errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)
-}
-
 func forwardError(ifname string, err error) error {
-	if noTables(err) || errors.Is(err, unix.ENOENT) { // the latter: without one of the modules
+	if hasNoFirewall(err) || errors.Is(err, unix.ENOENT) { // the latter: without one of the modules
 		return fmt.Errorf("set the nftables rules of %s: the kernel needs nf_tables with nft_ct, nft_chain_nat and nft_masq: %w", ifname, err)
 	}
 	return failed("set the nftables rules of", ifname, err)
