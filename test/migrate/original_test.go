@@ -79,7 +79,7 @@ func original() error {
 	if err != nil {
 		return err
 	}
-	go http.Serve(l, a) //nolint:errcheck,gosec // it ends with the process
+	go http.Serve(l, a) // it ends with the process
 	<-ctx.Done()
 	for {
 		if _, err := os.Stat(hold); errors.Is(err, os.ErrNotExist) {

@@ -156,15 +156,21 @@ func parseFile(path, shown string) (peers int, err error) {
 	return len(list), err
 }
 
+// quickUnit is the unit of wg-quick for an interface; not ok where no unit can have the name.
+func quickUnit(name string) (unit string, ok bool) {
+	return "wg-quick@" + name + ".service", !strings.ContainsAny(name, "=+")
+}
+
 // whoBringsUp looks for others that own the interface as well.
 func (p *Plan) whoBringsUp(ctx context.Context, i *Interface) error {
-	unit := "wg-quick@" + i.Name + ".service"
-	state, err := p.state(ctx, unit)
-	if err != nil {
-		return err
-	}
-	if state.active() || state.enabled() {
-		i.Unit = unit + " (" + state.Active + ", " + state.Enabled + ")"
+	if unit, ok := quickUnit(i.Name); ok {
+		state, err := p.state(ctx, unit)
+		if err != nil {
+			return err
+		}
+		if state.active() || state.enabled() {
+			i.Unit = unit + " (" + state.Active + ", " + state.Enabled + ")"
+		}
 	}
 	for _, dir := range []string{"/etc/systemd/network", "/run/systemd/network", "/usr/lib/systemd/network"} {
 		paths, err := filepath.Glob(filepath.Join(p.o.at(dir), "*.netdev"))

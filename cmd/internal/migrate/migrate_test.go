@@ -95,6 +95,9 @@ func TestPlanSays(t *testing.T) {
 		"static": {prepare: func(h *tree) {
 			h.systemd.units[testUnit] = State{Active: "active", Enabled: "static"}
 		}, warning: "wgdashboard-agent.service is static, so it can't be disabled"},
+		"transient": {prepare: func(h *tree) {
+			h.systemd.units[testUnit] = State{Active: "active", Enabled: "transient"}
+		}, blocker: "wgdashboard-agent.service was made by systemd-run and is gone once it stops"},
 		"not running": {prepare: func(h *tree) {
 			require.NoError(h, h.systemd.Stop(h.Context(), testUnit))
 		}, notice: "wgdashboard-agent.service is not running: wgfleet will be"},

@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -37,11 +38,14 @@ func (p *Plan) findUnit(ctx context.Context) error {
 	found := slices.DeleteFunc(all, func(s service) bool { return !s.runsIn(folders...) })
 	switch len(found) {
 	case 0:
-		if _, err := os.Stat(filepath.Join(p.o.at(p.From), "main.py")); err != nil {
+		switch _, err := os.Stat(filepath.Join(p.o.at(p.From), "main.py")); {
+		case errors.Is(err, fs.ErrNotExist):
 			p.block("%s holds no main.py and no unit runs from it: name the folder of the original agent with --from", p.From)
-			return nil
+		case err != nil:
+			return fmt.Errorf("look for the old agent: %w", err)
+		default:
+			p.notice("no unit of systemd runs the old agent: there is none to stop")
 		}
-		p.notice("no unit of systemd runs the old agent: there is none to stop")
 		return nil
 	case 1:
 	default:
@@ -64,7 +68,11 @@ func (p *Plan) findUnit(ctx context.Context) error {
 	if !state.active() {
 		p.notice("%s is not running: wgfleet will be", s.name)
 	}
-	if !state.enabled() && state.Enabled != "disabled" {
+	switch state.Enabled {
+	case "enabled", "disabled":
+	case "transient":
+		p.block("%s was made by systemd-run and is gone once it stops: write a unit file for it, so that there is a way back", s.name)
+	default:
 		p.warn("%s is %s, so it can't be disabled: see that nothing starts it again", s.name, state.Enabled)
 	}
 	return nil
@@ -73,8 +81,8 @@ func (p *Plan) findUnit(ctx context.Context) error {
 // folders are the names of the old agent's folder.
 func (p *Plan) folders() []string {
 	out := []string{p.From}
-	if real, err := filepath.EvalSymlinks(p.o.at(p.From)); err == nil && real != p.o.at(p.From) {
-		out = append(out, strings.TrimPrefix(real, strings.TrimSuffix(p.o.Root, "/")))
+	if target, err := filepath.EvalSymlinks(p.o.at(p.From)); err == nil && target != p.o.at(p.From) {
+		out = append(out, strings.TrimPrefix(target, strings.TrimSuffix(p.o.Root, "/")))
 	}
 	return out
 }
@@ -178,11 +186,10 @@ func (p *Plan) askOld(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	c, err := client.New(client.Options{BaseURL: p.Settings.url(), Secret: p.secret})
+	c, err := p.client()
 	if err != nil {
 		return err
 	}
-	defer c.Close()
 	switch _, err = c.Dump(ctx, p.Interfaces[i].Name, client.Query{}); {
 	case errors.Is(err, context.Canceled):
 		return err
@@ -195,6 +202,16 @@ func (p *Plan) askOld(ctx context.Context) error {
 		p.warn("the old agent does not answer as it should: %v", err)
 	}
 	return nil
+}
+
+// client asks the agent of this host, past any proxy.
+func (p *Plan) client() (*client.Client, error) {
+	t, err := client.NewTransport(client.TLS{})
+	if err != nil {
+		return nil, err
+	}
+	t.Proxy, t.DisableKeepAlives = nil, true
+	return client.New(client.Options{BaseURL: p.Settings.url(), Secret: p.secret, Transport: t})
 }
 
 // url is how this host reaches the agent.

@@ -81,7 +81,9 @@ func (p *Plan) dropIn() string {
 func (p *Plan) unitText() string {
 	after := []string{"network.target"}
 	for _, i := range p.Interfaces {
-		after = append(after, "wg-quick@"+i.Name+".service")
+		if unit, ok := quickUnit(i.Name); ok {
+			after = append(after, unit)
+		}
 	}
 	exe := strings.NewReplacer("%", "%%", `\`, `\\`, `"`, `\"`, "$", "$$").Replace(p.o.Executable)
 	return `# Written by wgfleet migrate; wgfleet migrate --undo removes it while it is unchanged.

@@ -38,11 +38,10 @@ func (o Options) waitUntil(ctx context.Context, ask func(context.Context) error)
 
 // waitForOurs waits until our unit answers signed requests with the peers that were there before.
 func (p *Plan) waitForOurs(ctx context.Context) error {
-	c, err := client.New(client.Options{BaseURL: p.Settings.url(), Secret: p.secret})
+	c, err := p.client()
 	if err != nil {
 		return err
 	}
-	defer c.Close()
 	err = p.o.waitUntil(ctx, func(ctx context.Context) error {
 		err := p.askOurs(ctx, c)
 		if err == nil {
