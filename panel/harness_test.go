@@ -140,12 +140,12 @@ func (h *host) write(changes ...engine.PeerChange) {
 }
 
 // editFile is somebody's edit of the file on the host.
-func (h *host) editFile(old, new string) {
+func (h *host) editFile(from, to string) {
 	h.t.Helper()
 	text, err := os.ReadFile(h.conf)
 	require.NoError(h.t, err)
-	require.Contains(h.t, string(text), old)
-	require.NoError(h.t, os.WriteFile(h.conf, []byte(strings.Replace(string(text), old, new, 1)), 0o600))
+	require.Contains(h.t, string(text), from)
+	require.NoError(h.t, os.WriteFile(h.conf, []byte(strings.Replace(string(text), from, to, 1)), 0o600))
 }
 
 func testKey(name string) engine.SecretKey {

@@ -223,7 +223,7 @@ func prefixTexts(prefixes []netip.Prefix) []string {
 // peers compares two sorted lists. Endpoints are no configuration.
 func (c *comparison) peers(file, device []engine.Peer) {
 	for len(file) > 0 || len(device) > 0 {
-		order := 0
+		var order int
 		switch {
 		case len(file) == 0:
 			order = 1

@@ -165,20 +165,20 @@ func (s *Server) bringDown(ctx context.Context, sl *slot, d engine.Device, mode 
 	h, conf := s.lastWords(sl)
 	failed := func(what string, err error) error {
 		if err != nil && mode&bestEffort != 0 {
-			s.o.Logger.Error(what, "interface", sl.name, "error", err)
+			s.o.Logger.Error("an interface goes down all the same", "interface", sl.name, "failed", what, "error", err)
 			return nil
 		}
 		return err
 	}
-	if err := failed("a hook failed", s.runHooks(ctx, sl.name, "PreDown", conf.PreDown)); err != nil {
+	if err := failed("a hook", s.runHooks(ctx, sl.name, "PreDown", conf.PreDown)); err != nil {
 		return err
 	}
 	m, err := s.lastLook(ctx, sl, d, h, mode&saving != 0 && conf.SaveConfig)
-	if err := failed("an interface was not saved", err); err != nil {
+	if err := failed("SaveConfig", err); err != nil {
 		return err
 	}
 	was := sl.made
-	if err := failed("the last good state can't be kept", s.own(sl, midway)); err != nil {
+	if err := failed("the last good state", s.own(sl, midway)); err != nil {
 		return err
 	}
 	words := conf

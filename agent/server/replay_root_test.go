@@ -28,7 +28,7 @@ func isolated(t *testing.T) bool {
 		require.NoError(t, netlink.LinkSetUp(lo))
 		return true
 	}
-	cmd := exec.Command("unshare", "--net", "--mount", "sh", "-c", `mount -t tmpfs tmpfs /run/wireguard && exec "$@"`, "sh",
+	cmd := exec.Command("unshare", "--net", "--mount", "sh", "-c", `mount -t tmpfs none /run/wireguard && exec "$@"`, "sh",
 		os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
 	out, err := cmd.CombinedOutput()

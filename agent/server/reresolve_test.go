@@ -85,6 +85,9 @@ func (w *vpnWorld) conf() string {
 	return string(data)
 }
 
+// pass lets the clock of a synctest bubble go on.
+func pass(d time.Duration) { <-time.After(d) }
+
 // onePass is long enough for one pass, and too short for three.
 const onePass = reresolvePause + reresolveJitter
 
@@ -95,13 +98,13 @@ func TestStaleEndpointMovesWithItsName(t *testing.T) {
 		for _, fresh := range []time.Duration{0, time.Minute, staleHandshake - onePass} {
 			w.shake(1, fresh, "192.0.2.1:51820")
 			asked, steps := w.names.questions("vpn.example.com"), w.fake.Steps()
-			time.Sleep(onePass)
+			pass(onePass)
 			require.Equal(t, asked, w.names.questions("vpn.example.com"), "the session is alive")
 			require.Equal(t, steps, w.fake.Steps())
 		}
 		w.shake(1, staleHandshake, "192.0.2.1:51820")
 		steps, configures := w.fake.Steps(), w.fake.Configures()
-		time.Sleep(onePass)
+		pass(onePass)
 		require.Equal(t, "192.0.2.9:51820", w.endpoint(1))
 		require.Equal(t, steps+2, w.fake.Steps(), "the peer is found, its endpoint set: nothing else")
 		require.Equal(t, configures+1, w.fake.Configures())
@@ -113,7 +116,7 @@ func TestStaleEndpointMovesWithItsName(t *testing.T) {
 		}
 		require.Equal(t, was, now)
 		require.Equal(t, conf, w.conf(), "the file has the name")
-		time.Sleep(10 * onePass)
+		pass(10 * onePass)
 		require.Equal(t, configures+1, w.fake.Configures(), "it is where its name points")
 		require.Equal(t, 1, strings.Count(w.logs.String(), "moved with its host name"))
 		require.Contains(t, w.logs.String(), "host=vpn.example.com")
@@ -126,13 +129,13 @@ func TestOneOfSeveralAddressesStays(t *testing.T) {
 	inVPNWorld(t, "192.0.2.1 192.0.2.2 2001:db8::1", func(w *vpnWorld) {
 		w.shake(1, time.Hour, "[2001:db8::1]:51820")
 		configures := w.fake.Configures()
-		time.Sleep(2 * onePass)
+		pass(2 * onePass)
 		require.Equal(t, configures, w.fake.Configures())
 		w.names.set("vpn.example.com", "192.0.2.7 2001:db8::7")
-		time.Sleep(onePass)
+		pass(onePass)
 		require.Equal(t, "[2001:db8::7]:51820", w.endpoint(1), "the family in use")
 		w.names.set("vpn.example.com", "192.0.2.7")
-		time.Sleep(onePass)
+		pass(onePass)
 		require.Equal(t, "192.0.2.7:51820", w.endpoint(1))
 	})
 }
@@ -144,16 +147,16 @@ func TestNameThatFailedAtBoot(t *testing.T) {
 		require.Empty(t, w.endpoint(1))
 		require.Len(t, w.peers(), 3)
 		began := w.names.questions("vpn.example.com")
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		asked := w.names.questions("vpn.example.com") - began
 		require.LessOrEqual(t, asked, 121)
 		require.Greater(t, asked, 90)
 		require.Equal(t, 1, strings.Count(w.logs.String(), "can't be looked up"))
 		w.names.set("vpn.example.com", "192.0.2.1")
-		time.Sleep(onePass)
+		pass(onePass)
 		require.Equal(t, "192.0.2.1:51820", w.endpoint(1))
 		w.names.set("vpn.example.com", "")
-		time.Sleep(3 * onePass)
+		pass(3 * onePass)
 		require.Equal(t, "192.0.2.1:51820", w.endpoint(1), "a failure changes nothing")
 		require.Equal(t, 2, strings.Count(w.logs.String(), "can't be looked up"), "it changed since")
 	})
@@ -166,7 +169,7 @@ func TestRestartLooksNamesUp(t *testing.T) {
 		w.names.set("vpn.example.com", "192.0.2.9")
 		w.start()
 		require.Equal(t, "192.0.2.1:51820", w.endpoint(1), "no start waits for a name server")
-		time.Sleep(reresolveFirst + reresolveJitter)
+		pass(reresolveFirst + reresolveJitter)
 		require.Equal(t, "192.0.2.9:51820", w.endpoint(1))
 	})
 }
@@ -203,7 +206,7 @@ func TestWhatHappensDuringALookUp(t *testing.T) {
 					}
 					done = true
 				}}
-				time.Sleep(2 * onePass)
+				pass(2 * onePass)
 				require.True(t, done)
 				o, err := w.fake.Observe(w.t.Context())
 				if name == "down" {
@@ -224,16 +227,16 @@ func TestWhatHappensDuringALookUp(t *testing.T) {
 func TestNoWorkWithoutHostNames(t *testing.T) {
 	inVPNWorld(t, "192.0.2.1", func(w *vpnWorld) {
 		writeConf(t, &w.o, "wg0", basicConf(t)+section(2, "Endpoint = 198.51.100.1:7\n")) // another version
-		time.Sleep(onePass)
+		pass(onePass)
 		reads := 0
 		w.fake.OnObserve(func(*engine.Observation) error { reads++; return nil })
 		asked := w.names.questions("vpn.example.com")
-		time.Sleep(10 * onePass)
+		pass(10 * onePass)
 		require.Zero(t, reads)
 		require.Equal(t, asked, w.names.questions("vpn.example.com"))
 		writeConf(t, &w.o, "wg0", basicConf(t)+section(1, namedEndpoint))
 		w.names.set("vpn.example.com", "192.0.2.44")
-		time.Sleep(onePass)
+		pass(onePass)
 		require.Equal(t, "192.0.2.44:51820", w.endpoint(1), "the file has names again")
 	})
 }
@@ -244,15 +247,15 @@ func TestFileIsReadOnce(t *testing.T) {
 		path := filepath.Join(w.o.ConfDir, "wg0.conf")
 		info, err := os.Stat(path)
 		require.NoError(t, err)
-		time.Sleep(onePass)
+		pass(onePass)
 		other := strings.Replace(w.conf(), "vpn.example.com", "dns.example.com", 1)
 		require.NoError(t, os.WriteFile(path, []byte(other), 0o600))
 		require.NoError(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
 		asked := w.names.questions("vpn.example.com")
-		time.Sleep(onePass)
+		pass(onePass)
 		require.Greater(t, w.names.questions("vpn.example.com"), asked)
 		require.NoError(t, os.Chtimes(path, info.ModTime(), info.ModTime().Add(time.Nanosecond)))
-		time.Sleep(onePass)
+		pass(onePass)
 		require.Positive(t, w.names.questions("dns.example.com"))
 	})
 }

@@ -78,9 +78,9 @@ func (p *process) newAgent() (*server.Server, error) {
 		return nil, err
 	}
 	down, begin, end := fate(p.kind, p.DownOnExit)
-	p.log.Info(begin, slog.String("backend", string(p.kind)))
+	p.log.Info("interfaces", slog.String("fate", begin), slog.String("backend", string(p.kind)))
 	p.cleanups.add("the agent", func(ctx context.Context) error {
-		p.log.Info(end, slog.String("backend", string(p.kind)))
+		p.log.Info("interfaces", slog.String("fate", end), slog.String("backend", string(p.kind)))
 		return s.Close(ctx, down)
 	})
 	return s, nil

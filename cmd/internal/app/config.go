@@ -21,19 +21,19 @@ import (
 
 // Settings are validated: every value is in range and every needed one is there.
 type Settings struct {
-	RunPanel  bool
-	RunAgent  bool
-	DataDir   string
-	ConfDir   string
-	UAPIDir   string // "": no sockets with netstack
-	Backend   string // BackendAuto or an engine.Kind
-	Up        []string
+	RunPanel bool
+	RunAgent bool
+	DataDir  string
+	ConfDir  string
+	UAPIDir  string // "": no sockets with netstack
+	Backend  string // BackendAuto or an engine.Kind
+	Up       []string
 	// DownOnExit takes the kernel's interfaces down when the process ends; the others go in any case.
 	DownOnExit bool
 	LogLevel   slog.Level
 	RateLimit  rate.Limit // a second; 0: each role's default; rate.Inf: none
-	Agent     AgentSettings
-	Panel     PanelSettings
+	Agent      AgentSettings
+	Panel      PanelSettings
 }
 
 // maxRateLimit is in requests a second; who wants more wants none.

@@ -39,7 +39,9 @@ func TestListenBeforeTheAddressIsThere(t *testing.T) {
 	ready := make(chan Ready, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go func() { ended <- Run(ctx, settings, Streams{Out: io.Discard, Log: &log, Ready: func(r Ready) { ready <- r }}) }()
+	go func() {
+		ended <- Run(ctx, settings, Streams{Out: io.Discard, Log: &log, Ready: func(r Ready) { ready <- r }})
+	}()
 	select {
 	case r := <-ready:
 		require.Regexp(t, `^http://192.0.2.1:\d+$`, r.AgentURL)
