@@ -88,7 +88,7 @@ func (s *lastState) awaits(hash string) bool {
 			return true
 		}
 	}
-	return false
+	return len(s.files) > 1
 }
 
 // state returns it as the engine knows it.
@@ -336,6 +336,9 @@ func (s *lastState) doFile(r record) {
 	}
 	if r.Done {
 		maps.DeleteFunc(s.pending, func(_ wgtypes.Key, p pendingChange) bool { return p.written })
+		if n := len(s.files); n > 1 {
+			s.files = s.files[n-1:] // who puts the old file back from now on is a person
+		}
 	}
 }
 

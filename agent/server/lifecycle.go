@@ -34,7 +34,12 @@ func (s *Server) wanted(ctx context.Context, sl *slot) (setup, error) {
 		}
 		return setup{}, agent.Errorf(agent.CodeUnknownInterface, "interface %s has no file: expected %s", sl.name, s.confPath(sl.name))
 	}
-	state, conf, err := h.state(sl.name)
+	err = h.file.Recognized()
+	var state engine.State
+	var conf wgquick.Interface
+	if err == nil {
+		state, conf, err = h.state(sl.name)
+	}
 	if err != nil {
 		return setup{}, fmt.Errorf("interface %s can't come up: %w", sl.name, err)
 	}

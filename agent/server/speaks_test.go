@@ -322,3 +322,14 @@ func TestFileWithoutItsRecord(t *testing.T) {
 	require.Equal(t, conf, n.conf("wg0"))
 	sl.journal.broken = nil
 }
+
+// TestOldFileComesBack: who puts a file back that the agent has replaced since means what it says.
+func TestOldFileComesBack(t *testing.T) {
+	n := newNode(t, func(o *Options) { writeConf(t, o, "wg0", basicConf(t)+peerConf(1)) })
+	old := n.conf("wg0")
+	n.mustDo("POST", peersPath, peer(2))
+	n.mustDo("POST", "/v1/wg/wg0/disable", nil)
+	writeConf(t, &n.o, "wg0", old)
+	n.mustDo("POST", "/v1/wg/wg0/enable", nil)
+	n.has(1)
+}

@@ -10,7 +10,7 @@ func ParseStrict(data []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	first := f.unrecognized()
+	first := f.unrecognized((*line).unrecognized)
 	_, interfaceErr := f.Interface()
 	_, peersErr := f.Peers()
 	for _, err := range []error{interfaceErr, peersErr} {
@@ -24,16 +24,26 @@ func ParseStrict(data []byte) (*File, error) {
 	return f, nil
 }
 
-// unrecognized finds the first line that wg(8) does not know.
-func (f *File) unrecognized() *ParseError {
+// Recognized refuses the first line that wg-quick(8) up would stop at: what neither it nor wg(8)
+// knows, in its section. A key that is misspelled would else be silently without effect. The error is
+// a *ParseError.
+func (f *File) Recognized() error {
+	if err := f.unrecognized((*line).unrecognizedInFile); err != nil {
+		return err
+	}
+	return nil
+}
+
+// unrecognized finds the first line of which what tells what should stand in its place.
+func (f *File) unrecognized(what func(l *line, in section) string) *ParseError {
 	if f.bom {
 		return &ParseError{File: f.Name, Line: 1, Want: "no byte-order mark"}
 	}
 	for n, b := range f.blocks() {
 		for i := range b.lines {
 			l := &b.lines[i]
-			if what := l.unrecognized(b.section); what != "" {
-				e := &ParseError{File: f.Name, Line: n + i, Want: what}
+			if want := what(l, b.section); want != "" {
+				e := &ParseError{File: f.Name, Line: n + i, Want: want}
 				if l.kind == linePair {
 					e.Key = safeName(l.name())
 				}
@@ -66,4 +76,16 @@ func (l *line) unrecognized(in section) string {
 		return "PublicKey, PresharedKey, AllowedIPs, Endpoint or PersistentKeepalive = value in [Peer]"
 	}
 	return "[Interface] or [Peer] before anything else"
+}
+
+// unrecognizedInFile is unrecognized for a file of wg-quick(8), which has keys of its own.
+func (l *line) unrecognizedInFile(in section) string {
+	if l.kind == linePair && l.key != keyUnknown && l.key.info().section == in {
+		return ""
+	}
+	what := l.unrecognized(in)
+	if what != "" && in == sectionInterface && l.kind != lineHeader {
+		return "a key of wg-quick(8) for [Interface], such as Address, MTU or PostUp"
+	}
+	return what
 }
