@@ -47,7 +47,7 @@ func TestTakeOver(t *testing.T) {
 	l := &netlink.Wireguard{LinkAttrs: attrs}
 	require.NoError(t, netlink.LinkAdd(l))
 	t.Cleanup(func() { netlink.LinkDel(l) })
-	key, psk, port, mark := wgtypes.Key(enginetest.PrivateKey(t).Reveal()), wgtypes.Key{5}, 40000, 77
+	key, psk, port, mark := enginetest.PrivateKey(t).Reveal(), wgtypes.Key{5}, 40000, 77
 	_, all, _ := net.ParseCIDR("10.66.0.0/16")
 	other(t, func(c *wgctrl.Client) error {
 		return c.ConfigureDevice(attrs.Name, wgtypes.Config{
@@ -255,12 +255,14 @@ func TestWithoutCapNetAdmin(t *testing.T) {
 	require.NoError(t, err)
 
 	calls := map[string]func() error{
-		"usable":    b.Usable,
-		"create":    func() error { _, err := b.Create(t.Context(), engine.Interface{Name: "wgt1"}); return err },
-		"attach":    func() error { _, err := b.Attach(t.Context(), "wgt0"); return err },
-		"observe":   func() error { _, err := d.Observe(t.Context()); return err },
-		"configure": func() error { return d.Configure(t.Context(), engine.Changes{Peers: []engine.PeerChange{{After: &peers[1]}}}) },
-		"close":     func() error { return d.Close(t.Context()) },
+		"usable":  b.Usable,
+		"create":  func() error { _, err := b.Create(t.Context(), engine.Interface{Name: "wgt1"}); return err },
+		"attach":  func() error { _, err := b.Attach(t.Context(), "wgt0"); return err },
+		"observe": func() error { _, err := d.Observe(t.Context()); return err },
+		"configure": func() error {
+			return d.Configure(t.Context(), engine.Changes{Peers: []engine.PeerChange{{After: &peers[1]}}})
+		},
+		"close": func() error { return d.Close(t.Context()) },
 	}
 	said := make(chan map[string]error)
 	go func() {

@@ -147,12 +147,13 @@ func program(words []string) error {
 
 // powerOff does not return where QEMU has the device.
 func powerOff(code byte) error {
-	runtime.LockOSThread() // the permission is the thread's
-	err := unix.Ioperm(debugExit, 1, 1)
-	if err == nil {
+	drained := unix.IoctlSetInt(unix.Stdout, unix.TCSBRK, 1) // tcdrain(3): the last lines are still on their way
+	runtime.LockOSThread()                                   // the permission is the thread's
+	permitted := unix.Ioperm(debugExit, 1, 1)
+	if permitted == nil {
 		outb(debugExit, code)
 	}
-	return errors.Join(err, unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF))
+	return errors.Join(drained, permitted, unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF))
 }
 
 // outb writes a byte to an I/O port: port_amd64.s. Debian's cloud kernel has no /dev/port.
