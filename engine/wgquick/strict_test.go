@@ -93,7 +93,7 @@ func TestDuplicatesAsRecorded(t *testing.T) {
 func TestRecognized(t *testing.T) {
 	for name, c := range map[string]struct{ text, err string }{
 		"all of wg-quick's keys":       {"# x\n[Interface]\nAddress = 10.8.0.1/24\nDNS = 1.1.1.1\nMTU = 1400\nTable = off\nSaveConfig = true\nPreUp = a\nPostUp = b\nPreDown = c\nPostDown = d\n" + strictPeer, ""},
-		"a misspelled key":             {"[Interface]\nAdress = 10.8.0.1/24\n", "line 2: Adress: expected a key of wg-quick(8) for [Interface], such as Address, MTU or PostUp"},
+		"a misspelled key":             {"[Interface]\nAddr = 10.8.0.1/24\n", "line 2: Addr: expected a key of wg-quick(8) for [Interface], such as Address, MTU or PostUp"},
 		"a misspelled key of a peer":   {strictHead + strictPeer + "AllowedIP = 10.8.0.2/32\n", "line 7: AllowedIP: expected PublicKey, PresharedKey, AllowedIPs, Endpoint or PersistentKeepalive = value in [Peer]"},
 		"a key of the other section":   {strictHead + strictPeer + "MTU = 1400\n", "line 7: MTU: expected PublicKey, PresharedKey, AllowedIPs, Endpoint or PersistentKeepalive = value in [Peer]"},
 		"a section that nobody knows":  {"[Interface]\n[Site]\n", "line 2: expected [Interface] or [Peer]"},
