@@ -81,7 +81,10 @@ func (s *Server) glance(ctx context.Context, name string) (glance, error) {
 	}
 	_, known := sl.current()
 	g := glance{sl: sl, device: d, known: known, conf: sl.conf, last: *sl.journal.state}
-	g.last.peers, g.last.pending = nil, maps.Clone(g.last.pending)
+	g.last.peers, g.last.pending = nil, nil
+	if pending := sl.journal.state.pending; len(pending) > 0 { // an emptied map has its old size
+		g.last.pending = maps.Clone(pending)
+	}
 	return g, nil
 }
 
@@ -93,6 +96,11 @@ func (s *Server) compare(g glance, m *model) (*comparison, error) {
 		return nil, fmt.Errorf("read the interface's file: %w", err)
 	}
 	if c := g.sl.comparison(); c != nil && c.version.same(version) && c.conf == g.conf && c.model.same(m) {
+		if c.model != m {
+			newer := *c
+			newer.model = m // so that the next look need not compare them
+			g.sl.compared(&newer)
+		}
 		return c, nil
 	}
 	h, err := s.readHostFile(g.sl.name)

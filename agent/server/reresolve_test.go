@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,11 +175,18 @@ func TestRestartLooksNamesUp(t *testing.T) {
 	})
 }
 
-// slowNames lets its test act while a name is looked up.
-type slowNames struct{ during func() }
+// slowNames answers as its server does until its test acts while a name is looked up.
+type slowNames struct {
+	Resolver
+	during atomic.Pointer[func()]
+}
 
-func (s slowNames) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
-	s.during()
+func (s *slowNames) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	during := s.during.Load()
+	if during == nil {
+		return s.Resolver.LookupNetIP(ctx, network, host)
+	}
+	(*during)()
 	return []netip.Addr{netip.MustParseAddr("192.0.2.9")}, nil
 }
 
@@ -198,16 +206,19 @@ func TestWhatHappensDuringALookUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVPNWorld(t, "192.0.2.1", func(w *vpnWorld) {
-				done := false
-				w.s.o.Resolver = slowNames{func() {
+				require.NoError(w.t, w.s.Close(w.t.Context(), true))
+				names := &slowNames{Resolver: w.names}
+				w.o.Resolver = names
+				w.start()
+				var done atomic.Bool
+				names.during.Store(new(func() {
 					require.Empty(t, w.s.slotFor("wg0").busy)
-					if !done {
+					if done.CompareAndSwap(false, true) {
 						c.meanwhile(w)
 					}
-					done = true
-				}}
+				}))
 				pass(2 * onePass)
-				require.True(t, done)
+				require.True(t, done.Load())
 				o, err := w.fake.Observe(w.t.Context())
 				if name == "down" {
 					require.ErrorIs(t, err, engine.ErrClosed)
