@@ -289,6 +289,29 @@ func TestStopInAnotherLife(t *testing.T) {
 	n.device("wg0")
 }
 
+// TestPutBackIsOurs: an interface that came up again after a configuration that failed.
+func TestPutBackIsOurs(t *testing.T) {
+	n, h := newHostNode(t, peerConf(1))
+	n.mustDo("POST", enablePath, nil)
+	before := n.device("wg0")
+	h.on = func(step string) {
+		if step == "network up" {
+			h.fail, h.on = step, func(string) { h.fail = "" } // once
+		}
+	}
+	r := n.do("PUT", configPath, map[string]any{"address": "10.8.0.9/24"})
+	require.Equal(t, 500, r.status)
+	require.Contains(t, string(r.body), "put back as it was")
+	require.Equal(t, before, n.device("wg0"))
+	h.on = nil
+	n.leave()
+	n.start()
+	require.NotContains(t, n.logs.String(), "half made")
+	h.take()
+	n.mustDo("POST", peersPath, peer(2))
+	require.Equal(t, []string{"follow"}, h.take())
+}
+
 // TestCrashHalfway: a link that was on its way up or down is nobody's interface after a crash.
 func TestCrashHalfway(t *testing.T) {
 	for _, at := range []string{"network up", "post-up", "network down"} {

@@ -264,6 +264,9 @@ func (s *Server) reload(ctx context.Context, sl *slot, d engine.Device, e *confi
 	if _, back := s.bringUp(ctx, sl, old); back != nil {
 		return fmt.Errorf("%w; the interface could not be brought up again as it was: %w", err, back)
 	}
+	if failed := s.own(sl, sl.made); failed != nil { // no other record follows
+		s.o.Logger.Error("the last good state can't be kept", "interface", sl.name, "error", failed)
+	}
 	return fmt.Errorf("%w; the interface was put back as it was", err)
 }
 

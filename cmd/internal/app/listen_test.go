@@ -1,8 +1,6 @@
 package app
 
 import (
-	"context"
-	"io"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,30 +27,12 @@ func TestListenBeforeTheAddressIsThere(t *testing.T) {
 		require.False(t, absent(l))
 		require.NoError(t, l.Close())
 	}
-	var log buffer
-	settings, err := Load(Sources{Environ: []string{
-		"WGFLEET_BACKEND=netstack", "WGFLEET_DATA_DIR=" + t.TempDir(), "WGFLEET_CONF_DIR=" + t.TempDir(),
-		"WG_AGENT_HOST=192.0.2.1", "WG_AGENT_PORT=0", "WG_AGENT_SECRET=a secret for this test alone",
-	}})
-	require.NoError(t, err)
-	ended := make(chan error, 1)
-	ready := make(chan Ready, 1)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	go func() {
-		ended <- Run(ctx, settings, Streams{Out: io.Discard, Log: &log, Ready: func(r Ready) { ready <- r }})
-	}()
-	select {
-	case r := <-ready:
-		require.Regexp(t, `^http://192.0.2.1:\d+$`, r.AgentURL)
-	case err := <-ended:
-		require.NoError(t, err)
-	}
-	cancel()
-	require.NoError(t, <-ended)
-	require.Contains(t, log.String(), "this host does not have the agent's address yet")
-	require.Contains(t, log.String(), "they go down when it stops")
-	require.Contains(t, log.String(), "the interfaces go down with this process")
+	r := start(t, t.TempDir(), "WG_AGENT_HOST=192.0.2.1", "WG_AGENT_SECRET=a secret for this test alone")
+	require.Regexp(t, `^http://192.0.2.1:\d+$`, r.AgentURL)
+	require.NoError(t, r.stop())
+	require.Contains(t, r.log.String(), "this host does not have the agent's address yet")
+	require.Contains(t, r.log.String(), "they go down when it stops")
+	require.Contains(t, r.log.String(), "the interfaces go down with this process")
 }
 
 func TestFate(t *testing.T) {

@@ -56,7 +56,7 @@ type running struct {
 	stop     func() error
 }
 
-// start runs with these variables beside those that keep it inside dir, on netstack.
+// start runs with these variables before those that keep it inside dir, on netstack.
 func start(t *testing.T, dir string, environ ...string) *running {
 	t.Helper()
 	r, err := tryStart(t, dir, environ...)
@@ -66,9 +66,16 @@ func start(t *testing.T, dir string, environ ...string) *running {
 
 func tryStart(t *testing.T, dir string, environ ...string) (*running, error) {
 	t.Helper()
-	settings, err := Load(Sources{Environ: append(environ,
-		"WGFLEET_BACKEND=netstack", "WGFLEET_DATA_DIR="+dir, "WGFLEET_CONF_DIR="+filepath.Join(dir, "wireguard"),
-		"WG_AGENT_HOST=127.0.0.1", "WG_AGENT_PORT=0", "WGFLEET_PANEL_PORT=0", "WG_AGENT_LOG_LEVEL=DEBUG")})
+	for _, kv := range []string{
+		"WGFLEET_BACKEND=netstack", "WGFLEET_DATA_DIR=" + dir, "WGFLEET_CONF_DIR=" + filepath.Join(dir, "wireguard"),
+		"WG_AGENT_HOST=127.0.0.1", "WG_AGENT_PORT=0", "WGFLEET_PANEL_PORT=0", "WG_AGENT_LOG_LEVEL=DEBUG",
+	} {
+		name, _, _ := strings.Cut(kv, "=")
+		if _, given := lookup(environ, name); !given {
+			environ = append(environ, kv)
+		}
+	}
+	settings, err := Load(Sources{Environ: environ})
 	require.NoError(t, err)
 	r := &running{}
 	ctx, cancel := context.WithCancelCause(context.Background())
