@@ -38,7 +38,7 @@ func TestNamesThatAreRefusedByTheAPI(t *testing.T) {
 	require.NoError(t, s.EnsureAdminKey(t.Context(), token))
 	n, _, err := s.CreateNode(t.Context(), panel.NodeInput{Name: new("n1"), AgentURL: new("http://127.0.0.1:1")})
 	require.NoError(t, err)
-	api, err := web.New(web.Options{Nodes: s, Interfaces: s, Peers: s, Drift: s, Keys: s})
+	api, err := web.New(web.Options{Panel: s})
 	require.NoError(t, err)
 	for _, tt := range []struct{ method, path string }{
 		{"POST", "/api/nodes"}, {"PUT", "/api/nodes/" + n.ID}, {"POST", "/api/nodes/" + n.ID + "/peers"}, {"POST", "/api/keys"},

@@ -195,7 +195,7 @@ func TestClientAddress(t *testing.T) {
 			require.Contains(t, h.log.String(), "client="+tt.want+" ")
 		})
 	}
-	_, err := New(Options{Nodes: newFake(), Interfaces: newFake(), Peers: newFake(), Drift: newFake(), Keys: newFake(), TrustedProxies: []string{"proxy"}})
+	_, err := New(Options{Panel: newFake(), TrustedProxies: []string{"proxy"}})
 	require.ErrorContains(t, err, "trusted proxies")
 }
 

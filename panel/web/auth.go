@@ -8,6 +8,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/wgfleet/wgfleet/panel"
+	"github.com/wgfleet/wgfleet/panel/event"
 )
 
 // originalKeyHeader is how the original panel's clients send their key.
@@ -32,7 +33,7 @@ func (s *Server) authorize(c *gin.Context, r role) error {
 	if token == "" {
 		return s.refused(addr, errNoKey)
 	}
-	key, err := s.keys.Authenticate(c.Request.Context(), token)
+	key, err := s.panel.Authenticate(c.Request.Context(), token)
 	if errors.Is(err, panel.ErrUnauthorized) {
 		return s.refused(addr, errWrongKey)
 	}
@@ -40,6 +41,8 @@ func (s *Server) authorize(c *gin.Context, r role) error {
 		return err
 	}
 	c.Set(ctxKeyName, key.Name)
+	who := event.Actor{Kind: event.ActorKey, ID: key.ID, Name: key.Name}
+	c.Request = c.Request.WithContext(event.WithActor(c.Request.Context(), who))
 	if wait := s.limits.keys.take(key.ID + "|" + addr); wait > 0 {
 		return tooMany(wait)
 	}

@@ -7,6 +7,15 @@ import (
 	"github.com/wgfleet/wgfleet/panel/drift"
 )
 
+// UseCases are all that the API offers: *panel.Service.
+type UseCases interface {
+	Nodes
+	Interfaces
+	Peers
+	Drift
+	Keys
+}
+
 // Nodes are the use cases behind /api/nodes.
 type Nodes interface {
 	Nodes(ctx context.Context, p panel.Page) (nodes []panel.NodeView, next string, err error)

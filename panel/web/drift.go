@@ -221,12 +221,12 @@ func reconciledMessage(r panel.ReconcileResult) string {
 }
 
 func (s *Server) nodeDrift(c *gin.Context, _ none) (answer[driftData], error) {
-	r, err := s.drift.Drift(c.Request.Context(), c.Param("id"))
+	r, err := s.panel.Drift(c.Request.Context(), c.Param("id"))
 	return answer[driftData]{message: "Drift detection completed", data: fromReport(r)}, err
 }
 
 func (s *Server) fleetDrift(c *gin.Context, _ none) (answer[fleetDriftData], error) {
-	reports, err := s.drift.DriftAll(c.Request.Context())
+	reports, err := s.panel.DriftAll(c.Request.Context())
 	return answer[fleetDriftData]{message: "Drift detection completed for all nodes", data: fromReports(reports)}, err
 }
 
@@ -234,6 +234,6 @@ func (s *Server) reconcile(c *gin.Context, b reconcileBody) (answer[reconcileDat
 	if b.PlanID != nil && *b.PlanID == "" {
 		return answer[reconcileData]{}, panel.Invalid("plan_id", "is empty: leave it out, or send the one of a dry_run")
 	}
-	r, err := s.drift.Reconcile(c.Request.Context(), c.Param("id"), toReconcileOptions(b))
+	r, err := s.panel.Reconcile(c.Request.Context(), c.Param("id"), toReconcileOptions(b))
 	return answer[reconcileData]{message: reconciledMessage(r), data: fromReconciled(r)}, err
 }

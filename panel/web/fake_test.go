@@ -35,13 +35,7 @@ var (
 	publicKey  = wgtypes.Key{7, 8, 9}
 )
 
-var (
-	_ Nodes      = (*fake)(nil)
-	_ Interfaces = (*fake)(nil)
-	_ Peers      = (*fake)(nil)
-	_ Drift      = (*fake)(nil)
-	_ Keys       = (*fake)(nil)
-)
+var _ UseCases = (*fake)(nil)
 
 // fake is all use cases in memory. It does what the interfaces say and no more; err and panics make
 // every use case behind the door fail.

@@ -61,7 +61,7 @@ func newFleet(t *testing.T) *fleet {
 	require.NoError(t, service.EnsureAdminKey(t.Context(), fleetToken))
 
 	f.harness = newHarness(t, func(o *Options) {
-		o.Nodes, o.Interfaces, o.Peers, o.Drift, o.Keys = service, service, service, service, service
+		o.Panel = service
 	})
 	f.intrude, err = client.New(client.Options{BaseURL: f.agent.URL, Secret: nodeSecret})
 	require.NoError(t, err)

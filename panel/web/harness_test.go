@@ -64,7 +64,7 @@ func newHarness(t *testing.T, with ...func(*Options)) *harness {
 	h := &harness{t: t, fake: newFake(), log: &syncBuffer{}, clock: epoch}
 	registry := prometheus.NewRegistry()
 	o := Options{
-		Nodes: h.fake, Interfaces: h.fake, Peers: h.fake, Drift: h.fake, Keys: h.fake,
+		Panel:  h.fake,
 		Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now:    h.now, Version: "v1.2.3", Registerer: registry, Gatherer: registry,
 	}

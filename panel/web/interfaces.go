@@ -108,28 +108,28 @@ func change[T any](field **T, o optional[T]) {
 }
 
 func (s *Server) getInterface(c *gin.Context, _ none) (answer[interfaceData], error) {
-	w, err := s.interfaces.Interface(c.Request.Context(), c.Param("id"))
+	w, err := s.panel.Interface(c.Request.Context(), c.Param("id"))
 	return answer[interfaceData]{message: "Interface found", data: fromWish(w)}, err
 }
 
 func (s *Server) putInterface(c *gin.Context, b interfaceBody) (answer[interfaceData], error) {
-	w, err := s.interfaces.ChangeInterface(c.Request.Context(), c.Param("id"), func(w *panel.InterfaceWish) error {
+	w, err := s.panel.ChangeInterface(c.Request.Context(), c.Param("id"), func(w *panel.InterfaceWish) error {
 		return changeWish(w, b)
 	})
 	return answer[interfaceData]{message: "Interface updated", data: fromWish(w)}, err
 }
 
 func (s *Server) syncInterface(c *gin.Context, _ none) (answer[none], error) {
-	err := s.interfaces.SyncInterface(c.Request.Context(), c.Param("id"))
+	err := s.panel.SyncInterface(c.Request.Context(), c.Param("id"))
 	return answer[none]{message: "Interface synchronized"}, err
 }
 
 func (s *Server) enableInterface(c *gin.Context, _ none) (answer[none], error) {
-	err := s.interfaces.EnableInterface(c.Request.Context(), c.Param("id"), true)
+	err := s.panel.EnableInterface(c.Request.Context(), c.Param("id"), true)
 	return answer[none]{message: "Interface enabled"}, err
 }
 
 func (s *Server) disableInterface(c *gin.Context, _ none) (answer[none], error) {
-	err := s.interfaces.EnableInterface(c.Request.Context(), c.Param("id"), false)
+	err := s.panel.EnableInterface(c.Request.Context(), c.Param("id"), false)
 	return answer[none]{message: "Interface disabled"}, err
 }

@@ -34,7 +34,7 @@ func (s *Server) listKeys(c *gin.Context, _ none) (answer[[]keyData], error) {
 	if err != nil {
 		return answer[[]keyData]{}, err
 	}
-	keys, next, err := s.keys.Keys(c.Request.Context(), page)
+	keys, next, err := s.panel.Keys(c.Request.Context(), page)
 	return answer[[]keyData]{message: "Keys listed", data: each(keys, fromKey), next: next}, err
 }
 
@@ -49,11 +49,11 @@ func (s *Server) createKey(c *gin.Context, b keyBody) (answer[createdKeyData], e
 	if problems != nil {
 		return answer[createdKeyData]{}, &panel.InvalidError{Problems: problems}
 	}
-	k, token, err := s.keys.CreateKey(c.Request.Context(), *b.Name, *b.Role)
+	k, token, err := s.panel.CreateKey(c.Request.Context(), *b.Name, *b.Role)
 	return answer[createdKeyData]{message: "Key created", data: createdKeyData{fromKey(k), token}}, err
 }
 
 func (s *Server) deleteKey(c *gin.Context, _ none) (answer[none], error) {
-	err := s.keys.DeleteKey(c.Request.Context(), c.Param("id"))
+	err := s.panel.DeleteKey(c.Request.Context(), c.Param("id"))
 	return answer[none]{message: "Key deleted"}, err
 }

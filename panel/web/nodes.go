@@ -146,7 +146,7 @@ func (s *Server) listNodes(c *gin.Context, _ none) (answer[[]nodeData], error) {
 	if err != nil {
 		return answer[[]nodeData]{}, err
 	}
-	nodes, next, err := s.nodes.Nodes(c.Request.Context(), page)
+	nodes, next, err := s.panel.Nodes(c.Request.Context(), page)
 	return answer[[]nodeData]{message: "Nodes listed", data: each(nodes, fromNode), next: next}, err
 }
 
@@ -159,7 +159,7 @@ func (s *Server) listEnabledNodes(c *gin.Context, _ none) (answer[[]nodeData], e
 	out := answer[[]nodeData]{message: "Enabled nodes listed", data: []nodeData{}}
 	want := page.Limit
 	for {
-		nodes, next, err := s.nodes.Nodes(c.Request.Context(), page)
+		nodes, next, err := s.panel.Nodes(c.Request.Context(), page)
 		if err != nil {
 			return out, err
 		}
@@ -180,22 +180,22 @@ func (s *Server) listEnabledNodes(c *gin.Context, _ none) (answer[[]nodeData], e
 }
 
 func (s *Server) getNode(c *gin.Context, _ none) (answer[nodeData], error) {
-	n, err := s.nodes.Node(c.Request.Context(), c.Param("id"))
+	n, err := s.panel.Node(c.Request.Context(), c.Param("id"))
 	return answer[nodeData]{message: "Node found", data: fromNode(n)}, err
 }
 
 func (s *Server) createNode(c *gin.Context, b nodeBody) (answer[createdNodeData], error) {
-	n, secret, err := s.nodes.CreateNode(c.Request.Context(), toNodeInput(b))
+	n, secret, err := s.panel.CreateNode(c.Request.Context(), toNodeInput(b))
 	return answer[createdNodeData]{message: "Node created", data: createdNodeData{fromNode(n), secret}}, err
 }
 
 func (s *Server) updateNode(c *gin.Context, b nodeBody) (answer[nodeData], error) {
-	n, err := s.nodes.UpdateNode(c.Request.Context(), c.Param("id"), toNodeInput(b))
+	n, err := s.panel.UpdateNode(c.Request.Context(), c.Param("id"), toNodeInput(b))
 	return answer[nodeData]{message: "Node updated", data: fromNode(n)}, err
 }
 
 func (s *Server) deleteNode(c *gin.Context, _ none) (answer[none], error) {
-	err := s.nodes.DeleteNode(c.Request.Context(), c.Param("id"))
+	err := s.panel.DeleteNode(c.Request.Context(), c.Param("id"))
 	return answer[none]{message: "Node deleted"}, err
 }
 
@@ -203,7 +203,7 @@ func (s *Server) toggleNode(c *gin.Context, b toggleBody) (answer[nodeData], err
 	if b.Enabled == nil {
 		return answer[nodeData]{}, panel.Invalid("enabled", "is needed: true or false")
 	}
-	n, err := s.nodes.UpdateNode(c.Request.Context(), c.Param("id"), panel.NodeInput{Enabled: b.Enabled})
+	n, err := s.panel.UpdateNode(c.Request.Context(), c.Param("id"), panel.NodeInput{Enabled: b.Enabled})
 	message := "Node disabled"
 	if *b.Enabled {
 		message = "Node enabled"
@@ -212,7 +212,7 @@ func (s *Server) toggleNode(c *gin.Context, b toggleBody) (answer[nodeData], err
 }
 
 func (s *Server) testNode(c *gin.Context, _ none) (answer[nodeTestData], error) {
-	t, err := s.nodes.TestNode(c.Request.Context(), c.Param("id"))
+	t, err := s.panel.TestNode(c.Request.Context(), c.Param("id"))
 	message := "The agent answered"
 	switch {
 	case !t.Reachable:

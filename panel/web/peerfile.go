@@ -16,11 +16,11 @@ const pixelsPerModule = 8
 // peerConfig gives the client's wg-quick(8) file.
 func (s *Server) peerConfig(c *gin.Context) error {
 	ctx, node, id := c.Request.Context(), c.Param("id"), c.Param("peer_id")
-	text, err := s.peers.ClientConfig(ctx, node, id)
+	text, err := s.panel.ClientConfig(ctx, node, id)
 	if err != nil {
 		return err
 	}
-	p, err := s.peers.Peer(ctx, node, id)
+	p, err := s.panel.Peer(ctx, node, id)
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (s *Server) peerConfig(c *gin.Context) error {
 
 // peerQR gives the same file as a QR code.
 func (s *Server) peerQR(c *gin.Context) error {
-	text, err := s.peers.ClientConfig(c.Request.Context(), c.Param("id"), c.Param("peer_id"))
+	text, err := s.panel.ClientConfig(c.Request.Context(), c.Param("id"), c.Param("peer_id"))
 	if err != nil {
 		return err
 	}

@@ -96,7 +96,7 @@ func (s *Server) listPeers(c *gin.Context, _ none) (answer[[]peerData], error) {
 	if err != nil {
 		return answer[[]peerData]{}, err
 	}
-	peers, next, err := s.peers.Peers(c.Request.Context(), c.Param("id"), page)
+	peers, next, err := s.panel.Peers(c.Request.Context(), c.Param("id"), page)
 	return answer[[]peerData]{message: "Peers listed", data: each(peers, fromPeer), next: next}, err
 }
 
@@ -105,17 +105,17 @@ func (s *Server) searchPeers(c *gin.Context, _ none) (answer[[]peerData], error)
 	if err != nil {
 		return answer[[]peerData]{}, err
 	}
-	peers, next, err := s.peers.SearchPeers(c.Request.Context(), c.Query("q"), page)
+	peers, next, err := s.panel.SearchPeers(c.Request.Context(), c.Query("q"), page)
 	return answer[[]peerData]{message: "Peers found", data: each(peers, fromPeer), next: next}, err
 }
 
 func (s *Server) getPeer(c *gin.Context, _ none) (answer[peerData], error) {
-	p, err := s.peers.Peer(c.Request.Context(), c.Param("id"), c.Param("peer_id"))
+	p, err := s.panel.Peer(c.Request.Context(), c.Param("id"), c.Param("peer_id"))
 	return answer[peerData]{message: "Peer found", data: fromPeer(p)}, err
 }
 
 func (s *Server) createPeer(c *gin.Context, b peerBody) (answer[peerData], error) {
-	p, err := s.peers.CreatePeer(c.Request.Context(), c.Param("id"), toPeerInput(b))
+	p, err := s.panel.CreatePeer(c.Request.Context(), c.Param("id"), toPeerInput(b))
 	return answer[peerData]{message: "Peer created", data: fromPeer(p)}, err
 }
 
@@ -127,12 +127,12 @@ func (s *Server) placePeer(c *gin.Context, b placedPeerBody) (answer[peerData], 
 	if node == "" {
 		return answer[peerData]{}, panel.Invalid("node_selection", "expected a node id or auto")
 	}
-	p, err := s.peers.CreatePeer(c.Request.Context(), node, toPeerInput(b.peerBody))
+	p, err := s.panel.CreatePeer(c.Request.Context(), node, toPeerInput(b.peerBody))
 	return answer[peerData]{message: "Peer created", data: fromPeer(p)}, err
 }
 
 func (s *Server) updatePeer(c *gin.Context, b peerBody) (answer[peerData], error) {
-	p, err := s.peers.UpdatePeer(c.Request.Context(), c.Param("id"), c.Param("peer_id"), toPeerInput(b))
+	p, err := s.panel.UpdatePeer(c.Request.Context(), c.Param("id"), c.Param("peer_id"), toPeerInput(b))
 	return answer[peerData]{message: "Peer updated", data: fromPeer(p)}, err
 }
 
@@ -144,6 +144,6 @@ func (s *Server) deletePeer(c *gin.Context, b deletePeerBody) (answer[none], err
 	if b.AllowOffline != nil {
 		allow = b.AllowOffline
 	}
-	err = s.peers.DeletePeer(c.Request.Context(), c.Param("id"), c.Param("peer_id"), allow != nil && *allow)
+	err = s.panel.DeletePeer(c.Request.Context(), c.Param("id"), c.Param("peer_id"), allow != nil && *allow)
 	return answer[none]{message: "Peer deleted"}, err
 }

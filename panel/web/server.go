@@ -13,13 +13,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Options of a Server. The five use cases are needed; the rest has defaults.
+// Options of a Server. Panel is needed; the rest has defaults.
 type Options struct {
-	Nodes      Nodes
-	Interfaces Interfaces
-	Peers      Peers
-	Drift      Drift
-	Keys       Keys
+	Panel UseCases
 
 	Logger         *slog.Logger     // default: none
 	Now            func() time.Time // default: time.Now
@@ -34,11 +30,7 @@ type Options struct {
 
 // Server is the panel's HTTP API.
 type Server struct {
-	nodes      Nodes
-	interfaces Interfaces
-	peers      Peers
-	drift      Drift
-	keys       Keys
+	panel UseCases
 
 	log     *slog.Logger
 	now     func() time.Time
@@ -52,11 +44,11 @@ type Server struct {
 	engine  *gin.Engine
 }
 
-// New makes a Server. It errs on a missing use case, a proxy that is no address, a limit without
+// New makes a Server. It errs where the use cases are missing, on a proxy that is no address, a limit without
 // sense, and a route that says no role.
 func New(o Options) (*Server, error) {
-	if o.Nodes == nil || o.Interfaces == nil || o.Peers == nil || o.Drift == nil || o.Keys == nil {
-		return nil, errors.New("web: Nodes, Interfaces, Peers, Drift and Keys are all needed")
+	if o.Panel == nil {
+		return nil, errors.New("web: Panel, the use cases, is needed")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -68,13 +60,12 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := newMetrics(o.Registerer, o.Nodes)
+	metrics, err := newMetrics(o.Registerer, o.Panel)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		nodes: o.Nodes, interfaces: o.Interfaces, peers: o.Peers, drift: o.Drift, keys: o.Keys,
-		log: o.Logger, now: o.Now, limits: limits, metrics: metrics, version: o.Version,
+		panel: o.Panel, log: o.Logger, now: o.Now, limits: limits, metrics: metrics, version: o.Version,
 	}
 	s.routes = s.table(o.Gatherer)
 	if s.openAPI, s.docs, err = describe(s.routes, o.Version); err != nil {

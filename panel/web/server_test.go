@@ -23,7 +23,7 @@ func TestNewNeedsItsUseCases(t *testing.T) {
 	_, err := New(Options{})
 	require.ErrorContains(t, err, "needed")
 	f := newFake()
-	s, err := New(Options{Nodes: f, Interfaces: f, Peers: f, Drift: f, Keys: f})
+	s, err := New(Options{Panel: f})
 	require.NoError(t, err, "the rest has defaults")
 	rec := httptest.NewRecorder()
 	s.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))

@@ -181,8 +181,7 @@ func (p *process) newPanelHTTP(service *panel.Service) (*http.Server, error) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	api, err := web.New(web.Options{
-		Nodes: service, Interfaces: service, Peers: service, Drift: service, Keys: service,
-		Logger: p.log, RateLimit: p.panelRateLimit(), TrustedProxies: p.proxies(), Version: p.streams.Version,
+		Panel: service, Logger: p.log, RateLimit: p.panelRateLimit(), TrustedProxies: p.proxies(), Version: p.streams.Version,
 		Registerer: metrics, Gatherer: metrics,
 	})
 	if err != nil {
