@@ -10,6 +10,7 @@ import (
 	"github.com/wgfleet/wgfleet/agent/client"
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/panel/drift"
+	"github.com/wgfleet/wgfleet/store"
 )
 
 // adopt takes unknown peers into the panel as they are on the node, less what the steps that were
@@ -47,7 +48,7 @@ func (s *Service) adoptPeer(ctx context.Context, st *nodeState, seen drift.Peer,
 		return st, conflictf("its preshared key is hidden: adopt it over https, or let the agent show its secrets")
 	}
 	now := s.now()
-	id, err := newID(now, s.o.Rand)
+	id, err := store.NewID(now, s.o.Rand)
 	if err != nil {
 		return st, err
 	}

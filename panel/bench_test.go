@@ -22,7 +22,7 @@ func benchWorld(b *testing.B, n int) *world {
 	for from := 0; from < n; from += 200 {
 		require.NoError(b, w.store.Update(b.Context(), func(tx store.Tx) error {
 			for i := from; i < min(from+200, n); i++ {
-				id, err := newID(w.now(), w.o.Rand)
+				id, err := store.NewID(w.now(), w.o.Rand)
 				if err != nil {
 					return err
 				}

@@ -72,7 +72,7 @@ func (s *Service) CreateKey(ctx context.Context, name, role string) (Key, string
 
 func (s *Service) putKey(ctx context.Context, token, name, role string) (Key, error) {
 	now := s.now()
-	id, err := newID(now, s.o.Rand)
+	id, err := store.NewID(now, s.o.Rand)
 	if err != nil {
 		return Key{}, err
 	}

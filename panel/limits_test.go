@@ -47,7 +47,7 @@ func (w *world) fill(count int) {
 	w.t.Helper()
 	require.NoError(w.t, w.store.Update(w.t.Context(), func(tx store.Tx) error {
 		for range count {
-			id, err := newID(w.now(), w.o.Rand)
+			id, err := store.NewID(w.now(), w.o.Rand)
 			if err != nil {
 				return err
 			}

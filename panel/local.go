@@ -23,7 +23,7 @@ type LocalNode struct {
 // the process decides is brought up to date: the agent's address and secret.
 func (s *Service) EnsureLocalNode(ctx context.Context, l LocalNode) (NodeView, error) {
 	now := s.now()
-	id, err := newID(now, s.o.Rand)
+	id, err := store.NewID(now, s.o.Rand)
 	if err != nil {
 		return NodeView{}, err
 	}

@@ -66,7 +66,7 @@ func getNode(tx store.Tx, id string) (nodeRecord, error) {
 // CreateNode adds a node; its agent is not contacted. The secret is returned where it was made here.
 func (s *Service) CreateNode(ctx context.Context, in NodeInput) (NodeView, string, error) {
 	now := s.now()
-	id, err := newID(now, s.o.Rand)
+	id, err := store.NewID(now, s.o.Rand)
 	if err != nil {
 		return NodeView{}, "", err
 	}

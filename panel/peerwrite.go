@@ -10,6 +10,7 @@ import (
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/agent/client"
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/store"
 )
 
 // compensateTimeout bounds the way back.
@@ -48,7 +49,7 @@ func (s *Service) createPeer(ctx context.Context, nodeID string, in PeerInput, b
 		return PeerView{}, err
 	}
 	now := s.now()
-	id, err := newID(now, s.o.Rand)
+	id, err := store.NewID(now, s.o.Rand)
 	if err != nil {
 		return PeerView{}, err
 	}

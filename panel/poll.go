@@ -26,9 +26,9 @@ const (
 	maxSkew = 30 * time.Second
 )
 
-// Run asks all enabled nodes for their health, again and again, until the context ends. Each round
-// begins within a quarter of the interval around its time, so that panels do not fall into step.
-func (s *Service) Run(ctx context.Context) error {
+// pollLoop asks all enabled nodes for their health, again and again, until the context ends. Each
+// round begins within a quarter of the interval around its time, so that panels do not fall into step.
+func (s *Service) pollLoop(ctx context.Context) error {
 	for {
 		if err := s.pollAll(ctx); err != nil && ctx.Err() == nil {
 			s.o.Logger.WarnContext(ctx, "the nodes could not be listed", "error", err.Error())

@@ -237,10 +237,10 @@ func TestTheSlotOfANode(t *testing.T) {
 func TestNewID(t *testing.T) {
 	s, _, _ := newService(t, nil)
 	now := time.UnixMilli(0x0123456789ab)
-	id, err := newID(now, s.o.Rand)
+	id, err := store.NewID(now, s.o.Rand)
 	require.NoError(t, err)
 	require.Regexp(t, `^01234567-89ab-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, id)
-	_, err = newID(now, failing{})
+	_, err = store.NewID(now, failing{})
 	require.Error(t, err)
 }
 

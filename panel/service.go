@@ -9,6 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wgfleet/wgfleet/panel/event"
 	"github.com/wgfleet/wgfleet/store"
 )
 
@@ -42,6 +45,7 @@ type Service struct {
 	states     states
 	health     healthBook
 	interfaces interfaceBook
+	events     *event.Log
 
 	mu    sync.Mutex // protects slots
 	slots map[string]*slot
@@ -71,6 +75,7 @@ func New(o Options) (*Service, error) {
 		states:     states{byNode: make(map[string]*nodeState)},
 		health:     healthBook{byNode: make(map[string]NodeStatus)},
 		interfaces: interfaceBook{byNode: make(map[string]seen)},
+		events:     event.New(event.Options{Store: o.Store, Now: o.Now, Rand: o.Rand}),
 		slots:      make(map[string]*slot),
 	}, nil
 }
@@ -82,6 +87,9 @@ func orDefault[T comparable](v, fallback T) T {
 	}
 	return v
 }
+
+// Events is the log of what happened.
+func (s *Service) Events() *event.Log { return s.events }
 
 // Close frees the connections to the agents. No method may be called after it.
 func (s *Service) Close() { s.agents.close() }
@@ -117,6 +125,18 @@ func (s *Service) hold(ctx context.Context, nodeID string) (release func(), err 
 		leave()
 		return nil, &NodeError{NodeID: nodeID, Code: "busy", Reason: "another change of the node did not end in time"}
 	}
+}
+
+// Run does what the panel does by itself, until the context ends. It returns early only on an error
+// that no loop can go on after.
+func (s *Service) Run(ctx context.Context) error {
+	loops, ctx := errgroup.WithContext(ctx)
+	for _, loop := range []func(context.Context) error{
+		s.pollLoop,
+	} {
+		loops.Go(func() error { return loop(ctx) })
+	}
+	return loops.Wait()
 }
 
 // now is the time as records keep it.

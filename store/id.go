@@ -1,4 +1,4 @@
-package panel
+package store
 
 import (
 	"encoding/binary"
@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// newID makes a UUID of version 7 (RFC 9562): ids sort by the time of their making.
-func newID(now time.Time, random io.Reader) (string, error) {
+// NewID makes a UUID of version 7 (RFC 9562) for a record: ids sort by the time of their making, to the
+// millisecond.
+func NewID(now time.Time, random io.Reader) (string, error) {
 	var b [16]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return "", fmt.Errorf("make an id: %w", err)

@@ -1,0 +1,81 @@
+package event
+
+import "time"
+
+// Kind says what happened. Kinds are stable: scripts and rules of notification name them.
+type Kind string
+
+// The kinds of events.
+const (
+	DriftChanged     Kind = "drift.changed"       // a check's verdict is another than the one before
+	PlanMade         Kind = "plan.made"           // somebody was shown a plan
+	Reconciled       Kind = "reconcile.finished"  // a plan was carried out, wholly or in part, or failed
+	HealStopped      Kind = "heal.stopped"        // healing gave up on a node
+	ConditionChanged Kind = "condition.changed"   // a condition of a node is another
+	DesiredChanged   Kind = "desired.changed"     // a new revision of what the panel wants
+	PeerExpired      Kind = "peer.expired"        // a peer's time is over
+	RolloutStarted   Kind = "rollout.started"     // several nodes are put right in waves
+	RolloutProgress  Kind = "rollout.progress"    // one of them is done
+	RolloutFinished  Kind = "rollout.finished"    // all of them are, or it was stopped
+	DeliveryFailed   Kind = "notification.failed" // a notification was given up
+)
+
+// Severity ranks events for those who want to be told of few.
+type Severity string
+
+// The severities, the lowest first.
+const (
+	Info     Severity = "info"
+	Warning  Severity = "warning"
+	Critical Severity = "critical"
+)
+
+// Rank orders severities; one that is not known is 0, below all others.
+func (s Severity) Rank() int {
+	switch s {
+	case Info:
+		return 1
+	case Warning:
+		return 2
+	case Critical:
+		return 3
+	}
+	return 0
+}
+
+// Event is one thing that happened.
+type Event struct {
+	ID       string // a UUID of version 7; the Log sets it
+	At       time.Time
+	Kind     Kind
+	Severity Severity
+	NodeID   string // "" for what concerns no single node
+	NodeName string // as it was then
+	Group    string // the node's, as it was then; "" for none
+	Actor    Actor
+	Message  string // one sentence for people
+	From, To string // of a verdict or a condition; "" elsewhere
+	PlanID   string
+	Revision uint64 // of the node's desired state that this is about; 0: of none
+	Changes  []Change
+}
+
+// Outcomes of a Change.
+const (
+	Planned  = "planned"
+	Done     = "done"
+	Failed   = "failed"
+	Appeared = "appeared" // a difference that was not there before
+	Resolved = "resolved" // a difference that is gone
+)
+
+// Change is one peer, or one setting of the interface, within an Event.
+type Change struct {
+	Op      string         // add, update, remove, adopt, accept or interface; of drift: missing, mismatched, orphaned, foreign or interface
+	Peer    string         // public key; "" for the interface
+	Name    string         // of the peer, where it has one
+	Before  map[string]any // by the names of the API's fields; nil: it was not there
+	After   map[string]any // nil: it is not there
+	Outcome string
+	Error   string // why it failed, one sentence
+}
