@@ -57,9 +57,9 @@ func (s *Service) adoptPeer(ctx context.Context, st *nodeState, seen drift.Peer,
 		AllowedIPs: slices.DeleteFunc(slices.Clone(seen.AllowedIPs), func(ip netip.Prefix) bool { return slices.Contains(lost, ip) }),
 		Keepalive:  &seen.Keepalive, Enabled: true, CreatedAt: now, UpdatedAt: now,
 	}
-	n, err := s.storePeer(ctx, st.node.ID, nil, &p, false)
+	n, err := s.storePeers(ctx, st.node.ID, []peerChange{{after: &p}}, false)
 	if err != nil {
 		return st, err
 	}
-	return s.follow(st, n, nil, &p), nil
+	return s.follow(st, n, peerChange{after: &p}), nil
 }

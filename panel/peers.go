@@ -147,27 +147,37 @@ func removePeer(tx store.Tx, p Peer) error {
 	return errors.Join(append(errs, peerTable.In(p.NodeID).Delete(tx, p.ID))...)
 }
 
-// storePeer replaces before by after, either of which may be nil, and returns the node after it.
-// limited refuses a peer more than the node may have.
-func (s *Service) storePeer(ctx context.Context, nodeID string, before, after *Peer, limited bool) (Node, error) {
+// peerChange is a peer before and after a change; nil: it was not, or will not be, there.
+type peerChange struct{ before, after *Peer }
+
+// storePeers makes the changes in one transaction, as one revision, and returns the node after it. What
+// leaves does so before what comes, so that an allowed IP may move. limited refuses more peers than the
+// node may have.
+func (s *Service) storePeers(ctx context.Context, nodeID string, changes []peerChange, limited bool) (Node, error) {
 	var n Node
 	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
 		r, err := getNode(tx, nodeID)
 		if err != nil {
 			return err
 		}
-		if before != nil {
+		for _, c := range changes {
+			if c.before == nil {
+				continue
+			}
 			r.PeerCount--
-			if err := removePeer(tx, *before); err != nil {
+			if err := removePeer(tx, *c.before); err != nil {
 				return err
 			}
 		}
-		if after != nil {
+		for _, c := range changes {
+			if c.after == nil {
+				continue
+			}
 			r.PeerCount++
 			if limited && r.MaxPeers > 0 && r.PeerCount > r.MaxPeers {
 				return &refusal{kind: errFull, reason: fmt.Sprintf("node %s has %d peers, as many as max_peers allows", r.Name, r.MaxPeers)}
 			}
-			if err := insertPeer(tx, *after); err != nil {
+			if err := insertPeer(tx, *c.after); err != nil {
 				return err
 			}
 		}

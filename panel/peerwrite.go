@@ -140,11 +140,11 @@ func (s *Service) writePeer(ctx context.Context, st *nodeState, before, after *P
 	// From here on a caller who hangs up must not leave panel and node at odds: each step has a
 	// time limit of its own.
 	ctx = context.WithoutCancel(ctx)
-	n, err := s.storePeer(ctx, st.node.ID, before, after, before == nil)
+	n, err := s.storePeers(ctx, st.node.ID, []peerChange{{before, after}}, before == nil)
 	if err != nil {
 		return PeerView{}, err
 	}
-	next := s.follow(st, n, before, after)
+	next := s.follow(st, n, peerChange{before, after})
 	err = s.pushPeer(ctx, n, before, after)
 	if err != nil && allowOffline {
 		s.o.Logger.InfoContext(ctx, "the change of a peer waits for its node", "node", n.ID, "error", err.Error())
@@ -180,8 +180,8 @@ func (s *Service) pushPeer(ctx context.Context, n Node, before, after *Peer) err
 
 // follow brings the known state to the next revision without reading all peers again, unless
 // somebody else's change came between.
-func (s *Service) follow(st *nodeState, n Node, before, after *Peer) *nodeState {
-	next := st.patched(n, before, after)
+func (s *Service) follow(st *nodeState, n Node, changes ...peerChange) *nodeState {
+	next := st.patched(n, changes)
 	if n.Revision == st.node.Revision+1 {
 		s.states.put(next)
 	}
@@ -241,11 +241,11 @@ func withoutKeys(changes []agent.Change, before, after *Peer) ([]agent.Change, b
 func (s *Service) compensate(ctx context.Context, st *nodeState, before, after *Peer, cause error) error {
 	ctx, cancel := context.WithTimeout(ctx, compensateTimeout)
 	defer cancel()
-	n, err := s.storePeer(ctx, st.node.ID, after, before, false)
+	n, err := s.storePeers(ctx, st.node.ID, []peerChange{{after, before}}, false)
 	if err != nil {
 		return errors.Join(cause, err)
 	}
-	s.follow(st, n, after, before)
+	s.follow(st, n, peerChange{after, before})
 	e, ok := errors.AsType[*NodeError](cause)
 	if ok && e.Code == string(agent.CodeAllowedIPTaken) {
 		return &takenOnNodeError{NodeError: e}

@@ -122,29 +122,36 @@ func (st *nodeState) sort() {
 
 func comparePeers(a, b *Peer) int { return bytes.Compare(a.PublicKey[:], b.PublicKey[:]) }
 
-// patched returns the state at the next revision, with a peer changed; nil: it was not, or will
-// not be, there.
-func (st *nodeState) patched(n Node, before, after *Peer) *nodeState {
+// patched returns the state at the next revision, with some peers changed.
+func (st *nodeState) patched(n Node, changes []peerChange) *nodeState {
 	next := &nodeState{node: n, peers: slices.Clone(st.peers), used: slices.Clone(st.used)}
-	if before != nil {
-		if i, ok := slices.BinarySearchFunc(next.peers, before, comparePeers); ok {
-			next.peers = slices.Delete(next.peers, i, i+1)
+	for _, c := range changes {
+		if c.before != nil {
+			next.remove(c.before)
 		}
-		for _, ip := range before.AllowedIPs {
-			if i, ok := slices.BinarySearchFunc(next.used, ip, ipam.Compare); ok {
-				next.used = slices.Delete(next.used, i, i+1)
+	}
+	for _, c := range changes {
+		if c.after != nil {
+			i, _ := slices.BinarySearchFunc(next.peers, c.after, comparePeers)
+			next.peers = slices.Insert(next.peers, i, c.after)
+			for _, ip := range c.after.AllowedIPs {
+				i, _ := slices.BinarySearchFunc(next.used, ip, ipam.Compare)
+				next.used = slices.Insert(next.used, i, ip)
 			}
 		}
 	}
-	if after != nil {
-		i, _ := slices.BinarySearchFunc(next.peers, after, comparePeers)
-		next.peers = slices.Insert(next.peers, i, after)
-		for _, ip := range after.AllowedIPs {
-			i, _ := slices.BinarySearchFunc(next.used, ip, ipam.Compare)
-			next.used = slices.Insert(next.used, i, ip)
+	return next
+}
+
+func (st *nodeState) remove(p *Peer) {
+	if i, ok := slices.BinarySearchFunc(st.peers, p, comparePeers); ok {
+		st.peers = slices.Delete(st.peers, i, i+1)
+	}
+	for _, ip := range p.AllowedIPs {
+		if i, ok := slices.BinarySearchFunc(st.used, ip, ipam.Compare); ok {
+			st.used = slices.Delete(st.used, i, i+1)
 		}
 	}
-	return next
 }
 
 // nested returns other peers' prefixes that hold ip or lie within it.
