@@ -13,9 +13,13 @@ import (
 	"github.com/wgfleet/wgfleet/store"
 )
 
-// adopt takes unknown peers into the panel as they are on the node, less what the steps that were
-// done took from them. The node is not written to. It returns the steps that worked.
-func (r *reconciler) adopt(ctx context.Context, st *nodeState, l look, done []drift.Step) []drift.Step {
+// adoptBatch is how many peers one transaction adopts: below what the store takes without its journal.
+const adoptBatch = 200
+
+// takeOver does the steps that change what the panel wants: unknown peers become its own as they are on
+// the node, less what the steps that were done took from them, and mismatched ones become what they are
+// there. The node is not written to.
+func (r *reconciler) takeOver(ctx context.Context, st *nodeState, l look, done []drift.Step) {
 	lost := make(map[string][]netip.Prefix)
 	for _, s := range done {
 		for _, t := range s.Takes {
@@ -26,40 +30,140 @@ func (r *reconciler) adopt(ctx context.Context, st *nodeState, l look, done []dr
 	for _, p := range l.snapshot.Peers {
 		psks[p.PublicKey] = p
 	}
-	var adopted []drift.Step
+	var steps []drift.Step
+	var changes []peerChange
+	var settings []string
 	for _, s := range r.result.Plan.Steps {
-		if s.Op != drift.OpAdopt {
+		var c peerChange
+		var err error
+		switch {
+		case s.Op == drift.OpAdopt:
+			c, err = r.s.adopted(st, *s.Before, psks[s.Before.PublicKey].PresharedKey, lost[s.PublicKey])
+		case s.Op == drift.OpAccept && s.PublicKey == "":
+			settings = append(settings, s.Changes[0].Field)
+			continue
+		case s.Op == drift.OpAccept:
+			c, err = r.s.accepted(st, s, psks[s.After.PublicKey].PresharedKey)
+		default:
 			continue
 		}
-		next, err := r.s.adoptPeer(ctx, st, *s.Before, psks[s.Before.PublicKey].PresharedKey, lost[s.PublicKey])
 		if err != nil {
-			r.fail(s.PublicKey, s.Op, reasonOf(err))
+			r.fail(s.ID(), s.Op, reasonOf(err))
 			continue
 		}
-		st = next
-		adopted = append(adopted, s)
+		steps, changes = append(steps, s), append(changes, c)
 	}
-	r.note(adopted)
-	return adopted
+	for len(steps) > 0 {
+		n := min(len(steps), adoptBatch)
+		st = r.keep(ctx, st, steps[:n], changes[:n])
+		steps, changes = steps[n:], changes[n:]
+	}
+	if len(settings) > 0 {
+		r.acceptInterface(ctx, st.node.ID, settings, l.observed.Interface)
+	}
 }
 
-func (s *Service) adoptPeer(ctx context.Context, st *nodeState, seen drift.Peer, psk engine.SecretKey, lost []netip.Prefix) (*nodeState, error) {
+// keep stores the changes in one transaction; where that is refused one by one, so that one that is not
+// possible stops no other.
+func (r *reconciler) keep(ctx context.Context, st *nodeState, steps []drift.Step, changes []peerChange) *nodeState {
+	n, err := r.s.storePeers(ctx, st.node.ID, changes, false)
+	if err == nil {
+		r.note(steps)
+		return r.s.follow(st, n, changes...)
+	}
+	if len(steps) == 1 {
+		r.fail(steps[0].ID(), steps[0].Op, reasonOf(err))
+		return st
+	}
+	for i := range steps {
+		st = r.keep(ctx, st, steps[i:i+1], changes[i:i+1])
+	}
+	return st
+}
+
+// adopted is a peer of the panel made of one that the node has.
+func (s *Service) adopted(st *nodeState, seen drift.Peer, psk engine.SecretKey, lost []netip.Prefix) (peerChange, error) {
 	if seen.PresharedKey != "" && psk.IsZero() {
-		return st, conflictf("its preshared key is hidden: adopt it over https, or let the agent show its secrets")
+		return peerChange{}, conflictf("its preshared key is hidden: adopt it over https, or let the agent show its secrets")
 	}
 	now := s.now()
 	id, err := store.NewID(now, s.o.Rand)
 	if err != nil {
-		return st, err
+		return peerChange{}, err
 	}
-	p := Peer{
+	return peerChange{after: &Peer{
 		ID: id, NodeID: st.node.ID, Name: defaultName("adopted", seen.PublicKey), PublicKey: seen.PublicKey, PresharedKey: psk,
 		AllowedIPs: slices.DeleteFunc(slices.Clone(seen.AllowedIPs), func(ip netip.Prefix) bool { return slices.Contains(lost, ip) }),
 		Keepalive:  &seen.Keepalive, Enabled: true, CreatedAt: now, UpdatedAt: now,
-	}
-	n, err := s.storePeers(ctx, st.node.ID, []peerChange{{after: &p}}, false)
+	}}, nil
+}
+
+// accepted is a peer of the panel that becomes what it is on the node.
+func (s *Service) accepted(st *nodeState, step drift.Step, psk engine.SecretKey) (peerChange, error) {
+	before, err := st.peer(step.PeerID)
 	if err != nil {
-		return st, err
+		return peerChange{}, err
 	}
-	return s.follow(st, n, peerChange{after: &p}), nil
+	after := *before
+	for _, m := range step.Changes {
+		switch m.Field {
+		case drift.FieldAllowedIPs:
+			after.AllowedIPs = step.After.AllowedIPs
+		case drift.FieldKeepalive:
+			after.Keepalive = &step.After.Keepalive
+		case drift.FieldPresharedKey:
+			if step.After.PresharedKey != "" && psk.IsZero() {
+				return peerChange{}, conflictf("its preshared key is hidden: accept it over https, or let the agent show its secrets")
+			}
+			after.PresharedKey = psk
+		}
+	}
+	after.UpdatedAt = s.now()
+	return peerChange{before: before, after: &after}, st.judge(after)
+}
+
+// acceptInterface makes settings of the interface the panel's wish as they were seen.
+func (r *reconciler) acceptInterface(ctx context.Context, nodeID string, fields []string, seen drift.Interface) {
+	_, err := r.s.changeNode(ctx, nodeID, func(n *Node) error {
+		for _, f := range fields {
+			n.Wish.take(f, seen)
+			if f == drift.FieldListenPort && n.Overrides.ListenPort != nil {
+				n.Overrides.ListenPort = seen.ListenPort
+			}
+		}
+		return n.Wish.normalize()
+	})
+	for _, f := range fields {
+		if err != nil {
+			r.fail(drift.InterfaceStep(f), drift.OpAccept, reasonOf(err))
+		} else {
+			r.result.Accepted = append(r.result.Accepted, drift.InterfaceStep(f))
+		}
+	}
+}
+
+// take makes one setting what was seen.
+func (w *InterfaceWish) take(field string, seen drift.Interface) {
+	switch field {
+	case drift.FieldPublicKey:
+		w.PublicKey = seen.PublicKey
+	case drift.FieldListenPort:
+		w.ListenPort = seen.ListenPort
+	case drift.FieldAddresses:
+		w.Addresses = seen.Addresses
+	case drift.FieldMTU:
+		w.MTU = seen.MTU
+	case drift.FieldDNS:
+		w.DNS = seen.DNS
+	case drift.FieldTable:
+		w.Table = seen.Table
+	case drift.FieldFwMark:
+		w.FwMark = seen.FwMark
+	case drift.FieldHooks:
+		w.Hooks = seen.Hooks
+	case drift.FieldForward:
+		w.Forward = seen.Forward
+	case drift.FieldMasquerade:
+		w.Masquerade = seen.Masquerade
+	}
 }

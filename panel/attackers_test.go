@@ -101,7 +101,7 @@ func TestAttackers(t *testing.T) {
 				require.NotEmpty(t, r.Error)
 				require.Empty(t, r.Missing)
 			}
-			_, err := w.Reconcile(t.Context(), w.id, ReconcileOptions{Missing: true, RemoveUnknown: true})
+			_, err := w.Reconcile(t.Context(), w.id, ReconcileOptions{Missing: true, PruneOrphaned: true, PruneForeign: true})
 			require.ErrorIs(t, err, ErrNode)
 			w.honest()
 			require.Equal(t, drift.Drifted, w.drift().Status)

@@ -61,11 +61,11 @@ func TestUnknownPeer(t *testing.T) {
 	stranger := engine.Peer{PublicKey: publicKey("stranger"), AllowedIPs: prefixesOf("10.8.0.100/32")}
 	w.write(engine.PeerChange{After: &stranger})
 	r := w.drift()
-	require.Equal(t, []drift.UnknownPeer{{PublicKey: stranger.PublicKey.String(), AllowedIPs: []string{"10.8.0.100/32"}}}, r.Unknown)
+	require.Equal(t, []drift.UnknownPeer{{PublicKey: stranger.PublicKey.String(), AllowedIPs: []string{"10.8.0.100/32"}, Origin: drift.Foreign}}, r.Unknown)
 	kept := w.reconcile(everything)
 	require.True(t, kept.Verified)
 	require.Len(t, kept.Residual.Unknown, 1, "kept unless asked")
-	gone := w.reconcile(ReconcileOptions{RemoveUnknown: true})
+	gone := w.reconcile(ReconcileOptions{PruneOrphaned: true, PruneForeign: true})
 	require.Equal(t, []string{stranger.PublicKey.String()}, gone.Removed)
 	require.True(t, gone.Verified)
 	require.Equal(t, drift.InSync, w.drift().Status)
@@ -122,8 +122,8 @@ func TestAddressIsTakenFromAnUnknownPeer(t *testing.T) {
 
 	dry := w.reconcile(ReconcileOptions{Missing: true, Mismatched: true, DryRun: true})
 	require.Len(t, dry.Plan.Steps, 2)
-	require.Contains(t, strings.Join(dry.Plan.Warnings, "\n"), "10.8.0.2/32 is taken from peer "+one.PublicKey.String())
-	require.Contains(t, strings.Join(dry.Plan.Warnings, "\n"), "fd00:8::2/128 is taken from peer "+two.PublicKey.String())
+	require.Contains(t, strings.Join(dry.Plan.Warnings, "\n"), "takes 10.8.0.2/32 from unknown peer "+one.PublicKey.String())
+	require.Contains(t, strings.Join(dry.Plan.Warnings, "\n"), "takes fd00:8::2/128 from unknown peer "+two.PublicKey.String())
 	require.Len(t, w.peers(), 2, "a dry run changes nothing")
 
 	done := w.reconcile(everything)
@@ -144,7 +144,7 @@ func TestAdopt(t *testing.T) {
 		PublicKey: publicKey("stranger"), AllowedIPs: prefixesOf("10.8.0.2/32", "10.8.0.50/32"), PersistentKeepalive: 7, PresharedKey: testKey("psk"),
 	}
 	w.write(engine.PeerChange{Before: &have}, engine.PeerChange{After: &stranger})
-	_, err := w.Reconcile(t.Context(), w.id, ReconcileOptions{AdoptUnknown: true, RemoveUnknown: true})
+	_, err := w.Reconcile(t.Context(), w.id, ReconcileOptions{AdoptUnknown: true, PruneOrphaned: true, PruneForeign: true})
 	require.ErrorContains(t, err, "adopt_unknown")
 	done := w.reconcile(ReconcileOptions{Missing: true, AdoptUnknown: true})
 	require.Empty(t, done.Errors)
@@ -168,13 +168,13 @@ func TestPruneIsGuarded(t *testing.T) {
 	for _, name := range []string{"x", "y", "z"} {
 		w.write(engine.PeerChange{After: &engine.Peer{PublicKey: publicKey(name)}})
 	}
-	_, err := w.Reconcile(t.Context(), w.id, ReconcileOptions{RemoveUnknown: true})
+	_, err := w.Reconcile(t.Context(), w.id, ReconcileOptions{PruneOrphaned: true, PruneForeign: true})
 	require.ErrorIs(t, err, ErrConflict, "an empty desired state")
 	w.create("a", nil)
-	_, err = w.Reconcile(t.Context(), w.id, ReconcileOptions{RemoveUnknown: true})
+	_, err = w.Reconcile(t.Context(), w.id, ReconcileOptions{PruneOrphaned: true, PruneForeign: true})
 	require.ErrorIs(t, err, ErrConflict, "more than half")
 	require.Len(t, w.peers(), 4)
-	done := w.reconcile(ReconcileOptions{RemoveUnknown: true, AllowMassRemoval: true})
+	done := w.reconcile(ReconcileOptions{PruneOrphaned: true, PruneForeign: true, AllowMassRemoval: true})
 	require.Len(t, done.Removed, 3)
 	require.True(t, done.Verified)
 }
@@ -195,7 +195,7 @@ func TestPruneReadsTwice(t *testing.T) {
 		return false
 	}))
 	before := w.writes.Load()
-	_, err := w.Reconcile(t.Context(), w.id, ReconcileOptions{RemoveUnknown: true, AllowMassRemoval: true})
+	_, err := w.Reconcile(t.Context(), w.id, ReconcileOptions{PruneOrphaned: true, PruneForeign: true, AllowMassRemoval: true})
 	require.ErrorContains(t, err, "changed between two reads")
 	require.Equal(t, before, w.writes.Load())
 	require.Equal(t, 4, dumps, "it was tried once more")

@@ -69,7 +69,7 @@ func TestVerdict(t *testing.T) {
 	w.write(engine.PeerChange{After: &engine.Peer{PublicKey: publicKey("stranger")}})
 	w.drift()
 	require.Equal(t, drift.Drifted, view().Verdict())
-	w.reconcile(ReconcileOptions{RemoveUnknown: true, AllowMassRemoval: true})
+	w.reconcile(ReconcileOptions{PruneOrphaned: true, PruneForeign: true, AllowMassRemoval: true})
 	require.Equal(t, drift.InSync, view().Verdict(), "a reconcile looks as well")
 
 	w.cut.Store(new(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }))
@@ -102,7 +102,7 @@ func TestClockThatIsAnHourOff(t *testing.T) {
 		require.Equal(t, drift.Unknown, r.Status)
 		require.Nil(t, r.HasDrift)
 		require.Contains(t, r.Error, "clock")
-		_, err = s.Reconcile(t.Context(), n.ID, ReconcileOptions{Missing: true, RemoveUnknown: true, AllowMassRemoval: true})
+		_, err = s.Reconcile(t.Context(), n.ID, ReconcileOptions{Missing: true, PruneOrphaned: true, PruneForeign: true, AllowMassRemoval: true})
 		require.ErrorIs(t, err, ErrNode)
 		require.True(t, hasCode(err, string(client.ClockOff)), "%v", err)
 		require.Zero(t, h.writes.Load())

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"time"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/agent/client"
@@ -21,13 +22,21 @@ type look struct {
 	report   drift.Report
 }
 
+// verdict is the report of a look, or that there was none.
+func (l look) verdict(err error) drift.Report {
+	if err != nil {
+		return drift.NotKnown(reasonOf(err))
+	}
+	return l.report
+}
+
 // observe looks at the node, now. The agent is asked for its peers only where their digest is not
 // the desired one, unless full asks for them.
 func (s *Service) observe(ctx context.Context, st *nodeState, full bool) (look, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.NodeTimeout)
 	defer cancel()
 	l, err := s.observeOnce(ctx, st, full)
-	s.saw(ctx, st.node, l.report.Status, err)
+	s.saw(ctx, st.node, err)
 	return l, err
 }
 
@@ -62,8 +71,33 @@ func (s *Service) observeOnce(ctx context.Context, st *nodeState, full bool) (lo
 		}
 	}
 	l.observed = drift.NewObserved(peers, i)
+	l.observed.Activity, l.observed.Hidden = activityOf(l.snapshot.Peers)
 	l.report = drift.Classify(l.desired, l.observed)
 	return l, nil
+}
+
+// activityOf returns what the device measured of its peers, and whose preshared key is not shown.
+func activityOf(peers []client.Peer) (map[wgtypes.Key]drift.Activity, map[wgtypes.Key]bool) {
+	activity, hidden := make(map[wgtypes.Key]drift.Activity, len(peers)), make(map[wgtypes.Key]bool)
+	for _, p := range peers {
+		activity[p.PublicKey] = drift.Activity{LastHandshake: p.Stats.LastHandshake, RxBytes: p.Stats.RxBytes, TxBytes: p.Stats.TxBytes}
+		if p.PresharedKeyMAC != "" && p.PresharedKey.IsZero() {
+			hidden[p.PublicKey] = true
+		}
+	}
+	return activity, hidden
+}
+
+// whole returns the look with its peers, also where they were not read, as they are what is wanted.
+func (l look) whole() look {
+	if !l.clean || l.observed.Peers != nil {
+		return l
+	}
+	l.observed.Peers = make([]drift.Peer, len(l.desired.Peers))
+	for i, p := range l.desired.Peers {
+		l.observed.Peers[i] = p.Peer
+	}
+	return l
 }
 
 // observeInterface reads what of the interface is wished for, and learns its public key.
@@ -136,15 +170,12 @@ func interfaceOf(sum agent.InterfaceSummary, original bool) (drift.Interface, er
 	return i, nil
 }
 
-// saw keeps that a node answered, or did not, and what came of the look.
-func (s *Service) saw(ctx context.Context, n Node, verdict string, err error) {
+// saw keeps that a node answered, or did not.
+func (s *Service) saw(ctx context.Context, n Node, err error) {
 	if !n.Enabled || err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return
 	}
-	if err != nil {
-		verdict = drift.Unknown
-	}
-	s.contacted(n, err, func(st *NodeStatus, _ time.Time) { st.Drift = verdict })
+	s.contacted(ctx, n, err, func(*NodeStatus) []Condition { return nil })
 }
 
 // Drift compares a node with its desired state, now. A node that can't be looked at is unknown,
@@ -158,10 +189,11 @@ func (s *Service) Drift(ctx context.Context, nodeID string) (drift.Report, error
 }
 
 func (s *Service) report(ctx context.Context, st *nodeState) drift.Report {
+	still, look := s.quiet(st.node.ID), s.verdicts.begin()
 	l, err := s.observe(ctx, st, false)
-	r := l.report
-	if err != nil {
-		r = drift.NotKnown(reasonOf(err))
+	r := l.verdict(err)
+	if still() {
+		s.judged(ctx, st.node, look, r)
 	}
 	if r.Status != drift.Unknown {
 		r.File = s.fileDrift(ctx, st.node)

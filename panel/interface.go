@@ -113,23 +113,28 @@ func (s *Service) SyncInterface(ctx context.Context, nodeID string) error {
 	if err != nil {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx) // what is begun is ended and read back, whether the caller waits for it or not
+	if err := s.putInterface(ctx, st.node, a, l.report.Interface, l.desired.Interface); err != nil {
+		return err
+	}
+	return s.syncedInterface(ctx, nodeID)
+}
+
+// putInterface writes these settings as they are wished for.
+func (s *Service) putInterface(ctx context.Context, n Node, a Agent, differs []drift.Mismatch, want drift.Interface) error {
 	if a.Original() {
 		return &NodeError{
-			NodeID: nodeID, Code: string(client.Unsupported),
+			NodeID: n.ID, Code: string(client.Unsupported),
 			Reason: "the original agent loses settings when it writes an interface: move the node to wgfleet's agent first",
 		}
 	}
-	update, err := configUpdate(l.report.Interface, l.desired.Interface)
+	update, err := configUpdate(differs, want)
 	if err != nil {
 		return err
 	}
-	// What is begun is ended and read back, whether the caller waits for it or not.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pushTimeout)
+	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()
-	if err := a.PutConfig(ctx, st.node.WGInterface, update); err != nil {
-		return nodeError(nodeID, err)
-	}
-	return s.syncedInterface(ctx, nodeID)
+	return nodeError(n.ID, a.PutConfig(ctx, n.WGInterface, update))
 }
 
 // syncedInterface reads back what was written.

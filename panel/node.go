@@ -76,15 +76,18 @@ type NodeStatus struct {
 	Error      string // what the last contact failed of, in one sentence; of an online node, too
 	Conditions []Condition
 	Drift      string // the verdict of the last look, of package drift; "": never looked at
+	// HealStopped is why healing gave up on the node, one sentence; "": it did not.
+	HealStopped string
 }
 
 // Condition is one verdict on a node, as in Kubernetes.
 type Condition struct {
-	Type    string // Reachable, ClockInSync
-	Status  string // "True", "False", "Unknown"
-	Reason  string // CamelCase
-	Message string
-	Since   time.Time
+	Type             string // Reachable, Synced, Healthy, ClockInSync
+	Status           string // "True", "False", "Unknown"
+	Reason           string // CamelCase
+	Message          string
+	Since            time.Time // of the status
+	ObservedRevision uint64    // of the node's desired state, when it was judged
 }
 
 // NodeView is a node with its status.

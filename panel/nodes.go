@@ -204,6 +204,8 @@ func (s *Service) DeleteNode(ctx context.Context, id string) error {
 	s.agents.drop(id)
 	s.health.drop(id)
 	s.interfaces.drop(id)
+	s.verdicts.drop(id)
+	s.forget(id)
 	return nil
 }
 
@@ -238,6 +240,9 @@ func (s *Service) deletePeersOf(ctx context.Context, id string, limit int) (left
 			return nodeTable.Put(tx, id, r)
 		}
 		if err := releaseNode(tx, r.node(id)); err != nil {
+			return err
+		}
+		if err := memoryTable.Delete(tx, id); err != nil {
 			return err
 		}
 		return nodeTable.Delete(tx, id)

@@ -184,7 +184,7 @@ func TestTwoNodesOnOneInterfaceDoNotPruneEachOther(t *testing.T) {
 	require.NoError(t, err)
 	w.create("laptop", nil)
 	have := w.peers()
-	_, err = w.Reconcile(t.Context(), twin.ID, ReconcileOptions{RemoveUnknown: true, AllowMassRemoval: true})
+	_, err = w.Reconcile(t.Context(), twin.ID, ReconcileOptions{PruneOrphaned: true, PruneForeign: true, AllowMassRemoval: true})
 	require.ErrorIs(t, err, ErrConflict)
 	require.ErrorContains(t, err, "manages the same interface")
 	require.Equal(t, have, w.peers())

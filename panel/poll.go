@@ -16,16 +16,6 @@ import (
 	"github.com/wgfleet/wgfleet/store"
 )
 
-// Conditions of a node.
-const (
-	ConditionReachable   = "Reachable"
-	ConditionClockInSync = "ClockInSync"
-
-	// maxSkew is how far the clocks may differ before ClockInSync turns false: long before
-	// requests are refused.
-	maxSkew = 30 * time.Second
-)
-
 // pollLoop asks all enabled nodes for their health, again and again, until the context ends. Each
 // round begins within a quarter of the interval around its time, so that panels do not fall into step.
 func (s *Service) pollLoop(ctx context.Context) error {
@@ -80,57 +70,8 @@ func (s *Service) poll(ctx context.Context, n Node) bool {
 	if err != nil && ctx.Err() != nil {
 		return false // given up here: that says nothing about the node
 	}
-	s.note(n, t, err)
+	s.note(ctx, n, t, err)
 	return err == nil
-}
-
-// note keeps the outcome of a test.
-func (s *Service) note(n Node, t NodeTest, err error) {
-	s.contacted(n, err, func(st *NodeStatus, now time.Time) {
-		if err == nil {
-			st.Version = t.Version
-		}
-		st.set(clockCondition(t), now)
-	})
-}
-
-// contacted keeps the outcome of a contact of any kind; more keeps what only this kind tells.
-func (s *Service) contacted(n Node, err error, more func(*NodeStatus, time.Time)) {
-	now := s.now()
-	s.health.change(n.ID, func(st *NodeStatus) {
-		was := st.Health
-		reachable := reachableCondition(err)
-		st.Health, st.Error = HealthOffline, ""
-		if err != nil {
-			st.Error, st.Drift = err.Error(), "" // what was seen before is not known now
-		}
-		if reachable.Status == "True" {
-			st.Health, st.LastSeen = HealthOnline, now
-		}
-		st.set(reachable, now)
-		more(st, now)
-		if was != "" && was != st.Health {
-			s.o.Logger.Info("a node's health changed", "node", n.ID, "name", n.Name, "health", st.Health, "error", st.Error)
-		}
-	})
-}
-
-// reachableCondition judges a contact. An agent that refuses in its own name is there, and so is one
-// whose answer only the panel could not keep.
-func reachableCondition(err error) Condition {
-	c := Condition{Type: ConditionReachable, Status: "True", Reason: "Answered"}
-	e, ok := errors.AsType[*NodeError](err)
-	if !ok || e.answered {
-		return c
-	}
-	c.Status, c.Reason, c.Message = "False", "NotUsable", e.Reason
-	switch client.Kind(e.Code) {
-	case client.Unreachable:
-		c.Reason = "NoAnswer"
-	case client.Unauthorized, client.NotAuthentic:
-		c.Reason = "NotAuthenticated"
-	}
-	return c
 }
 
 func reasonOf(err error) string {
@@ -138,33 +79,6 @@ func reasonOf(err error) string {
 		return e.Reason
 	}
 	return err.Error()
-}
-
-func clockCondition(t NodeTest) Condition {
-	c := Condition{Type: ConditionClockInSync, Status: "True", Reason: "Close"}
-	switch {
-	case !t.Reachable:
-		c.Status, c.Reason = "Unknown", "NoAnswer"
-	case t.ClockSkew.Abs() > maxSkew:
-		c.Status, c.Reason = "False", "Off"
-		c.Message = fmt.Sprintf("the agent's clock differs by %s", t.ClockSkew)
-	}
-	return c
-}
-
-// set replaces the condition of that type; Since stays where the status does.
-func (s *NodeStatus) set(c Condition, now time.Time) {
-	c.Since = now
-	for i, old := range s.Conditions {
-		if old.Type == c.Type {
-			if old.Status == c.Status {
-				c.Since = old.Since
-			}
-			s.Conditions[i] = c
-			return
-		}
-	}
-	s.Conditions = append(s.Conditions, c)
 }
 
 // TestNode contacts the agent and tells what came of it; an agent that fails is no error.
@@ -180,7 +94,7 @@ func (s *Service) TestNode(ctx context.Context, id string) (NodeTest, error) {
 		t.Error = reasonOf(err)
 	}
 	if v.Enabled {
-		s.note(n, t, err)
+		s.note(ctx, n, t, err)
 	}
 	return t, nil
 }

@@ -73,7 +73,7 @@ func TestReconcileMakesTheDeviceAsWanted(t *testing.T) {
 		_, err = s.UpdateNode(t.Context(), n.ID, NodeInput{Enabled: new(true)})
 		require.NoError(rt, err)
 
-		o := ReconcileOptions{Missing: true, Mismatched: true, RemoveUnknown: prune, Atomic: atomic, AllowMassRemoval: true}
+		o := ReconcileOptions{Missing: true, Mismatched: true, PruneOrphaned: prune, PruneForeign: prune, Atomic: atomic, AllowMassRemoval: true}
 		r, err := s.Reconcile(t.Context(), n.ID, o)
 		require.NoError(rt, err)
 		require.Empty(rt, r.Errors)

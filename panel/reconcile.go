@@ -16,8 +16,9 @@ import (
 // it is done once more. A node that is as wanted is not written to. Once writing begins it goes on
 // though the caller gives up.
 func (s *Service) Reconcile(ctx context.Context, nodeID string, o ReconcileOptions) (ReconcileResult, error) {
-	if o.RemoveUnknown && o.AdoptUnknown {
-		return ReconcileResult{}, Invalid("adopt_unknown", "excludes remove_unknown: unknown peers are kept or removed")
+	agreed, o, err := s.agreed(nodeID, o)
+	if err != nil {
+		return ReconcileResult{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, DefaultWriteTimeout)
 	defer cancel()
@@ -26,8 +27,9 @@ func (s *Service) Reconcile(ctx context.Context, nodeID string, o ReconcileOptio
 		return ReconcileResult{}, err
 	}
 	defer release()
-	r := &reconciler{s: s, o: o, result: ReconcileResult{
-		Added: []string{}, Updated: []string{}, Removed: []string{}, Adopted: []string{}, Errors: []ReconcileError{}, DryRun: o.DryRun,
+	r := &reconciler{s: s, o: o, agreed: agreed, result: ReconcileResult{
+		Added: []string{}, Updated: []string{}, Removed: []string{}, Adopted: []string{}, Accepted: []string{}, Interface: []string{},
+		Errors: []ReconcileError{}, DryRun: o.DryRun,
 	}}
 	err = r.run(ctx, nodeID)
 	if err != nil && hasCode(err, string(agent.CodePrecondition)) {
@@ -39,7 +41,7 @@ func (s *Service) Reconcile(ctx context.Context, nodeID string, o ReconcileOptio
 		r.finish(nodeID, drift.NotKnown(reasonOf(err)))
 		err = nil
 	}
-	r.log(ctx, nodeID, err)
+	r.tell(ctx, err)
 	if err != nil {
 		return ReconcileResult{}, err
 	}
@@ -47,18 +49,22 @@ func (s *Service) Reconcile(ctx context.Context, nodeID string, o ReconcileOptio
 }
 
 // wrote reports whether a step was done.
-func (r *reconciler) wrote() bool {
-	return !r.o.DryRun && len(r.result.Added)+len(r.result.Updated)+len(r.result.Removed)+len(r.result.Adopted) > 0
+func (r *reconciler) wrote() bool { return !r.o.DryRun && r.count() > 0 }
+
+// count is how many steps are in the result as done.
+func (r *reconciler) count() int {
+	n := 0
+	for _, list := range r.lists() {
+		n += len(*list)
+	}
+	return n
 }
 
-// log leaves a line of every reconciliation, of one that failed as well.
-func (r *reconciler) log(ctx context.Context, nodeID string, err error) {
-	switch {
-	case err != nil:
-		r.s.o.Logger.WarnContext(ctx, "not reconciled", "node", nodeID, "dry_run", r.o.DryRun, "error", reasonOf(err))
-	case !r.o.DryRun:
-		r.s.o.Logger.InfoContext(ctx, "reconciled", "node", nodeID, "added", len(r.result.Added), "updated", len(r.result.Updated),
-			"removed", len(r.result.Removed), "adopted", len(r.result.Adopted), "errors", len(r.result.Errors), "verified", r.result.Verified)
+// lists are those of the result, by the op of the steps that they hold.
+func (r *reconciler) lists() map[string]*[]string {
+	return map[string]*[]string{
+		drift.OpAdd: &r.result.Added, drift.OpUpdate: &r.result.Updated, drift.OpRemove: &r.result.Removed,
+		drift.OpAdopt: &r.result.Adopted, drift.OpAccept: &r.result.Accepted, drift.OpInterface: &r.result.Interface,
 	}
 }
 
@@ -71,6 +77,8 @@ func hasCode(err error, code string) bool {
 type reconciler struct {
 	s      *Service
 	o      ReconcileOptions
+	agreed *agreement // nil: no plan was named
+	node   Node       // as it was when the plan was made
 	result ReconcileResult
 }
 
@@ -80,23 +88,23 @@ func (r *reconciler) run(ctx context.Context, nodeID string) error {
 	if err != nil {
 		return err
 	}
-	first, err := r.s.observe(ctx, st, false)
+	r.node = st.node
+	first, err := r.look(ctx, st, false)
 	if err != nil {
 		return err
 	}
 	if first.report.Status == drift.Unknown {
 		return &NodeError{NodeID: nodeID, Code: drift.Unknown, Reason: first.report.Error}
 	}
-	if err := r.decide(ctx, nodeID, first); err != nil {
+	if err := r.decide(ctx, st, first); err != nil {
 		return err
 	}
-	plan := r.result.Plan
 	switch {
 	case r.o.DryRun:
-		r.note(plan.Steps)
+		r.note(r.result.Plan.Steps)
 		r.finish(nodeID, first.report)
 		return nil
-	case len(plan.Steps) == 0:
+	case len(r.result.Plan.Steps) == 0:
 		r.finish(nodeID, first.report)
 		r.result.Verified = len(r.result.Errors) == 0
 		return nil
@@ -104,43 +112,80 @@ func (r *reconciler) run(ctx context.Context, nodeID string) error {
 	return r.do(ctx, st, first)
 }
 
+// look looks at the node, whose slot is held, and keeps the verdict.
+func (r *reconciler) look(ctx context.Context, st *nodeState, full bool) (look, error) {
+	number := r.s.verdicts.begin()
+	l, err := r.s.observe(ctx, st, full)
+	r.s.judged(ctx, st.node, number, l.verdict(err))
+	return l, err
+}
+
 // decide makes the plan, and refuses one that may not be carried out.
-func (r *reconciler) decide(ctx context.Context, nodeID string, first look) error {
-	plan := drift.Plan{Steps: []drift.Step{}}
-	if !first.clean {
-		others, err := r.others(ctx, nodeID)
-		if err != nil {
+func (r *reconciler) decide(ctx context.Context, st *nodeState, first look) error {
+	whole, err := r.plan(ctx, st, first, nil)
+	if err != nil {
+		return err
+	}
+	if r.agreed != nil {
+		if err := r.agreed.stands(first.whole(), whole); err != nil {
 			return err
 		}
-		plan = drift.NewPlan(first.desired, first.observed, drift.Options{
-			Missing: r.o.Missing, Mismatched: r.o.Mismatched, RemoveUnknown: r.o.RemoveUnknown, AdoptUnknown: r.o.AdoptUnknown,
-			Others: others,
-		})
 	}
-	r.result.Plan, r.result.PlanID = plan, planID(nodeID, r.o, first, plan)
+	plan := whole
+	if r.o.Only != nil {
+		if plan, err = r.plan(ctx, st, first, r.o.Only); err != nil {
+			return err
+		}
+	}
+	r.result.Planned = plannedOf(st, first, plan)
+	switch {
+	case r.agreed != nil:
+		r.result.PlanID, r.result.ExpiresAt = r.agreed.PlanID, r.agreed.ExpiresAt
+	case r.o.DryRun:
+		if r.result.Planned, err = r.s.propose(st, r.o, first.whole(), whole); err != nil {
+			return err
+		}
+		r.result.Plan = plan
+	}
 	for _, b := range plan.Blocked {
-		r.fail(b.PublicKey, b.Op, b.Reason)
-	}
-	if r.o.PlanID != "" {
-		if err := samePlan(r.o.PlanID, r.result.PlanID); err != nil {
-			return err
-		}
+		r.fail(b.ID(), b.Op, b.Reason)
 	}
 	return r.judge(first)
 }
 
-func (r *reconciler) fail(key, op, why string) {
-	r.result.Errors = append(r.result.Errors, ReconcileError{Peer: key, Action: op, Error: why})
+// plan decides what to do. The peers of a node that is clean were not read, and need no step.
+func (r *reconciler) plan(ctx context.Context, st *nodeState, l look, only []string) (drift.Plan, error) {
+	if l.clean && len(l.report.Interface) == 0 && only == nil {
+		return drift.Plan{Steps: []drift.Step{}}, nil
+	}
+	others, err := r.others(ctx, st.node.ID)
+	if err != nil {
+		return drift.Plan{}, err
+	}
+	l = l.whole()
+	p, err := drift.NewPlan(l.desired, l.observed, drift.Options{
+		Missing: r.o.Missing, Mismatched: r.o.Mismatched, PruneRevoked: r.o.PruneRevoked, PruneOrphaned: r.o.PruneOrphaned, PruneForeign: r.o.PruneForeign,
+		Adopt: r.o.AdoptUnknown, Accept: r.o.Accept, Interface: r.o.Interface, Only: only, Others: others, Now: r.s.now(),
+	})
+	if id, ok := errors.AsType[*drift.UnknownStepError](err); ok {
+		return p, Invalid("only", "the plan has no action %q", clip(id.ID))
+	}
+	return p, err
+}
+
+func (r *reconciler) fail(id, op, why string) {
+	r.result.Errors = append(r.result.Errors, ReconcileError{Peer: id, Action: op, Error: why})
 }
 
 // note lists the steps as done.
 func (r *reconciler) note(steps []drift.Step) {
+	lists := r.lists()
 	for _, s := range steps {
-		list := map[string]*[]string{
-			drift.OpAdd: &r.result.Added, drift.OpUpdate: &r.result.Updated,
-			drift.OpRemove: &r.result.Removed, drift.OpAdopt: &r.result.Adopted,
-		}[s.Op]
-		*list = append(*list, s.PublicKey)
+		name := s.ID()
+		if s.Op == drift.OpInterface {
+			name = s.Changes[0].Field
+		}
+		*lists[s.Op] = append(*lists[s.Op], name)
 	}
 }
 
@@ -149,36 +194,31 @@ func (r *reconciler) finish(nodeID string, residual drift.Report) {
 	r.result.Residual = residual
 }
 
+// maxDeletePercent is how many of a node's peers a person's reconciliation removes without more ado.
+const maxDeletePercent = 50
+
 // judge refuses a plan that removes too much, and one that can't be done whole where it must be.
 func (r *reconciler) judge(l look) error {
 	if r.o.Atomic && len(r.result.Plan.Blocked) > 0 {
 		return conflictf("not all of it can be done, so nothing was: %s", r.result.Plan.Blocked[0].Reason)
 	}
-	removals := r.removals()
-	switch have := len(l.observed.Peers); {
-	case removals == 0 || r.o.AllowMassRemoval:
+	removals, have := r.result.Plan.Removals(), len(l.observed.Peers)
+	if removals == 0 || r.o.AllowMassRemoval {
 		return nil
+	}
+	switch {
 	case len(l.desired.Peers) == 0:
 		return conflictf("the panel has no peer for this node, and %d would be removed: allow_mass_removal must be given", removals)
-	case 2*removals > have:
+	case 100*removals > maxDeletePercent*have:
 		return conflictf("%d of %d peers would be removed: for more than half, allow_mass_removal must be given", removals, have)
 	}
 	return nil
 }
 
-func (r *reconciler) removals() (count int) {
-	for _, s := range r.result.Plan.Steps {
-		if s.Op == drift.OpRemove {
-			count++
-		}
-	}
-	return count
-}
-
 // do carries out the plan and verifies it. It reads twice before it removes.
 func (r *reconciler) do(ctx context.Context, st *nodeState, first look) error {
-	if r.removals() > 0 {
-		again, err := r.s.observe(ctx, st, true)
+	if r.result.Plan.Removals() > 0 {
+		again, err := r.look(ctx, st, true)
 		if err != nil {
 			return err
 		}
@@ -198,14 +238,16 @@ func (r *reconciler) do(ctx context.Context, st *nodeState, first look) error {
 	}
 	r.note(w.done)
 	r.result.Errors = append(r.result.Errors, w.errors...)
-	if err != nil && (len(w.done) == 0 || hasCode(err, string(agent.CodePrecondition))) {
+	switch {
+	case err != nil && (len(w.done) == 0 || hasCode(err, string(agent.CodePrecondition))):
 		return err
-	}
-	if err != nil { // some of it is done: say what, and what not
+	case err != nil: // some of it is done: say what, and what not
 		r.failRest(reasonOf(err))
+	default:
+		r.writeInterface(ctx, a, first)
 	}
-	adopted := r.adopt(ctx, st, first, w.done)
-	r.verify(ctx, st.node.ID, first, append(w.done, adopted...))
+	r.takeOver(ctx, st, first, w.done)
+	r.verify(ctx, st.node.ID, first, w.done)
 	return nil
 }
 
@@ -227,7 +269,7 @@ func (r *reconciler) settle(ctx context.Context, st *nodeState, w *writer, cause
 	return cause
 }
 
-// failRest lists the steps that were neither done nor refused.
+// failRest lists the steps on the node that were neither done nor refused.
 func (r *reconciler) failRest(why string) {
 	settled := make(map[string]bool)
 	for _, key := range slices.Concat(r.result.Added, r.result.Updated, r.result.Removed) {
@@ -237,8 +279,29 @@ func (r *reconciler) failRest(why string) {
 		settled[e.Peer] = true
 	}
 	for _, s := range r.result.Plan.Steps {
-		if !settled[s.PublicKey] && s.Op != drift.OpAdopt {
-			r.fail(s.PublicKey, s.Op, why)
+		if !settled[s.ID()] && s.Op != drift.OpAdopt && s.Op != drift.OpAccept {
+			r.fail(s.ID(), s.Op, why)
+		}
+	}
+}
+
+// writeInterface writes the settings that the plan puts right, all in one call.
+func (r *reconciler) writeInterface(ctx context.Context, a Agent, first look) {
+	var differs []drift.Mismatch
+	for _, s := range r.result.Plan.Steps {
+		if s.Op == drift.OpInterface {
+			differs = append(differs, s.Changes...)
+		}
+	}
+	if len(differs) == 0 {
+		return
+	}
+	err := r.s.putInterface(ctx, r.node, a, differs, first.desired.Interface)
+	for _, m := range differs {
+		if err != nil {
+			r.fail(drift.InterfaceStep(m.Field), drift.OpInterface, reasonOf(err))
+		} else {
+			r.result.Interface = append(r.result.Interface, m.Field)
 		}
 	}
 }
@@ -250,12 +313,18 @@ func (r *reconciler) verify(ctx context.Context, nodeID string, before look, don
 		r.finish(nodeID, drift.NotKnown(reasonOf(err)))
 		return
 	}
-	after, err := r.s.observe(ctx, st, false)
+	after, err := r.look(ctx, st, false)
 	if err != nil {
 		r.finish(nodeID, drift.NotKnown(reasonOf(err)))
 		return
 	}
+	for _, m := range after.report.Interface {
+		if i := slices.Index(r.result.Interface, m.Field); i >= 0 {
+			r.result.Interface = slices.Delete(r.result.Interface, i, i+1)
+			r.fail(drift.InterfaceStep(m.Field), drift.OpInterface, "the node took the settings, but this one is still another")
+		}
+	}
 	r.finish(nodeID, after.report)
 	r.result.Verified = len(r.result.Errors) == 0 && after.report.Status != drift.Unknown &&
-		drift.Expect(before.observed, done).Digest == after.snapshot.Digest
+		drift.Expect(before.whole().observed, done).Digest == after.snapshot.Digest
 }

@@ -17,7 +17,7 @@ func (r *reconciler) others(ctx context.Context, nodeID string) (map[wgtypes.Key
 	if err != nil || len(twins) == 0 {
 		return nil, err
 	}
-	if r.o.RemoveUnknown || r.o.AdoptUnknown {
+	if r.o.prunes() || r.o.AdoptUnknown {
 		return nil, conflictf("node %s manages the same interface of the same agent: its peers are neither removed nor adopted as unknown; delete one of the two nodes",
 			twins[0].Name)
 	}
@@ -40,7 +40,7 @@ func (r *reconciler) twins(ctx context.Context, nodeID string) ([]Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.o.RemoveUnknown { // who was never met may be anybody: meet them first
+	if r.o.prunes() { // who was never met may be anybody: meet them first
 		strangers := slices.DeleteFunc(slices.Clone(all), func(n Node) bool { return !n.Enabled || n.AgentID != "" || n.SeenPublicKey != "" })
 		if len(strangers) > 0 {
 			sideBySide(strangers, r.s.o.Parallel, func(n Node) bool { return r.s.poll(ctx, n) })

@@ -46,9 +46,13 @@ type Service struct {
 	health     healthBook
 	interfaces interfaceBook
 	events     *event.Log
+	verdicts   verdicts
+	memories   memories
+	plans      planBook
 
-	mu    sync.Mutex // protects slots
+	mu    sync.Mutex // protects slots and taken
 	slots map[string]*slot
+	taken map[string]uint64 // by node: how often its slot was taken
 }
 
 // New makes a Service; it calls no node and starts nothing. Run polls.
@@ -76,7 +80,10 @@ func New(o Options) (*Service, error) {
 		health:     healthBook{byNode: make(map[string]NodeStatus)},
 		interfaces: interfaceBook{byNode: make(map[string]seen)},
 		events:     event.New(event.Options{Store: o.Store, Now: o.Now, Rand: o.Rand}),
+		verdicts:   verdicts{byNode: make(map[string]verdict)},
+		memories:   memories{byNode: make(map[string]memory)},
 		slots:      make(map[string]*slot),
+		taken:      make(map[string]uint64),
 	}, nil
 }
 
@@ -120,6 +127,9 @@ func (s *Service) hold(ctx context.Context, nodeID string) (release func(), err 
 	}
 	select {
 	case sl.busy <- struct{}{}:
+		s.mu.Lock()
+		s.taken[nodeID]++
+		s.mu.Unlock()
 		return func() { <-sl.busy; leave() }, nil
 	case <-ctx.Done():
 		leave()
@@ -137,6 +147,20 @@ func (s *Service) Run(ctx context.Context) error {
 		loops.Go(func() error { return loop(ctx) })
 	}
 	return loops.Wait()
+}
+
+// quiet tells whether nobody holds a node's slot from now on until the returned function is called:
+// what is seen of it meanwhile is not half of a change of ours.
+func (s *Service) quiet(nodeID string) func() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, busy := s.slots[nodeID]
+	began := s.taken[nodeID]
+	return func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return !busy && s.taken[nodeID] == began
+	}
 }
 
 // now is the time as records keep it.

@@ -172,8 +172,8 @@ func (d *demo) reconcile() error {
 // reconciliation is the reconcile command's own.
 func (d *demo) reconciliation() *reconciliation {
 	return &reconciliation{
-		client: d.fleet.Panel, iface: true,
-		request: panelclient.ReconcileRequest{Missing: true, Mismatched: true, RemoveUnknown: true},
+		client:  d.fleet.Panel,
+		request: panelclient.ReconcileRequest{Missing: true, Mismatched: true, PruneOrphaned: true, PruneForeign: true, Interface: true},
 	}
 }
 

@@ -19,33 +19,34 @@ type reconciliation struct {
 	f        *panelFlags
 	client   *panelclient.Client
 	request  panelclient.ReconcileRequest
-	iface    bool // write the interfaces' own settings too
 	planOnly bool
 	yes      bool
 }
 
 // step is one node of a reconciliation.
 type step struct {
-	node  panelclient.Node
-	data  json.RawMessage
-	iface bool // its own settings are written, or would be
+	node panelclient.Node
+	data json.RawMessage
 	panelclient.Reconciled
 }
 
 func newReconcile(con *console) *cobra.Command {
 	r := reconciliation{request: panelclient.ReconcileRequest{Missing: true, Mismatched: true}}
-	var all bool
+	var all, prune bool
 	c := &cobra.Command{
 		Use: "reconcile NODE…|--all", Short: "Plan, show, ask, apply and verify what puts nodes right", Args: usage(0, -1),
 		Long: `Plan what puts the named nodes right, show it, ask, do it, and read it back.
 
-Peers that are as they should be are never touched. Peers that the panel does not know
-are left alone unless --prune removes them or --adopt takes them into the panel. The
-interface's own settings (port, addresses, …) are shown, and written with --interface.
+Peers that are as they should be are never touched. Peers that the panel does not want
+are left alone unless --prune removes them (--prune-orphaned only those that it once had,
+--prune-foreign only those that it never had) or --adopt takes them into the panel. With
+--accept what differs becomes the panel's wish. The interface's own settings (port,
+addresses, …) are shown, and put right with --interface.
 
 What is done is the plan that was shown: where a node changed meanwhile, nothing is.`,
 		Example: `  wgfleet reconcile berlin --plan
   wgfleet reconcile berlin --prune
+  wgfleet reconcile berlin --interface --only interface.mtu
   wgfleet reconcile --all --yes`,
 	}
 	r.f = addPanelFlags(con, c)
@@ -53,18 +54,27 @@ What is done is the plan that was shown: where a node changed meanwhile, nothing
 	flags.BoolVar(&all, "all", false, "all enabled nodes")
 	flags.BoolVar(&r.planOnly, "plan", false, "show the plan and change nothing")
 	flags.BoolVar(&r.yes, "yes", false, "do not ask")
-	flags.BoolVar(&r.request.RemoveUnknown, "prune", false, "remove peers that the panel does not know")
+	flags.BoolVar(&prune, "prune", false, "remove peers that the panel does not want")
+	flags.BoolVar(&r.request.PruneOrphaned, "prune-orphaned", false, "remove those of them that the panel once had on the node")
+	flags.BoolVar(&r.request.PruneForeign, "prune-foreign", false, "remove those of them that it never had")
 	flags.BoolVar(&r.request.AdoptUnknown, "adopt", false, "take peers that the panel does not know into the panel, untouched")
-	flags.BoolVar(&r.iface, "interface", false, "also write the interface's own settings where they differ")
+	flags.BoolVar(&r.request.Accept, "accept", false, "what differs on the node becomes the panel's wish")
+	flags.BoolVar(&r.request.Interface, "interface", false, "the interface's own settings as well")
+	flags.StringSliceVar(&r.request.Only, "only", nil, "only these actions of the plan: public keys and interface.FIELD")
 	flags.BoolVar(&r.request.Atomic, "atomic", false, "all of a node's changes or none")
 	flags.BoolVar(&r.request.AllowMassRemoval, "force", false, "with --prune: even more than half of a node's peers")
-	c.MarkFlagsMutuallyExclusive("prune", "adopt")
+	for _, flag := range []string{"prune", "prune-orphaned", "prune-foreign"} {
+		c.MarkFlagsMutuallyExclusive(flag, "adopt")
+	}
 	c.MarkFlagsMutuallyExclusive("plan", "yes")
 	c.RunE = r.f.run(func(ctx context.Context, client *panelclient.Client, args []string) error {
 		if all == (len(args) > 0) {
 			return fmt.Errorf("name the nodes, or give --all: see `%s --help`", c.CommandPath())
 		}
 		r.client = client
+		r.request.PruneOrphaned = r.request.PruneOrphaned || prune
+		r.request.PruneForeign = r.request.PruneForeign || prune
+		r.request.Mismatched = !r.request.Accept
 		known, err := nodes(ctx, client)
 		if err != nil {
 			return err
@@ -148,7 +158,6 @@ func (r *reconciliation) plans(ctx context.Context, chosen []panelclient.Node) (
 			failed = errors.Join(failed, err)
 			continue
 		}
-		p.iface = r.iface && p.Residual != nil && len(p.Residual.Interface) > 0
 		plans = append(plans, p)
 	}
 	return plans, failed
@@ -162,10 +171,6 @@ func (r *reconciliation) do(ctx context.Context, plans []step) ([]step, error) {
 		request := r.request
 		request.PlanID = p.Plan.ID
 		done, err := r.ask(ctx, p.node, request)
-		if err == nil && p.iface {
-			done.iface = true
-			done, err = r.syncInterface(ctx, done)
-		}
 		if ctx.Err() != nil {
 			return results, err
 		}
@@ -176,23 +181,6 @@ func (r *reconciliation) do(ctx context.Context, plans []step) ([]step, error) {
 		results = append(results, done)
 	}
 	return results, failed
-}
-
-// syncInterface writes the interface's own settings, after the peers, and looks again.
-func (r *reconciliation) syncInterface(ctx context.Context, done step) (step, error) {
-	_, err := r.client.Do(ctx, http.MethodPost, nodePath(done.node.ID)+"/interface/sync", nil, nil)
-	if err == nil {
-		var data json.RawMessage
-		if data, err = fetch(ctx, r.client, "/api/drift/nodes/"+url.PathEscape(done.node.ID)); err == nil {
-			var after panelclient.Report
-			after, err = decode[panelclient.Report](data)
-			done.Residual = &after
-		}
-	}
-	if err != nil {
-		return done, fmt.Errorf("node %s: its interface: %w", printable(done.node.Name), err)
-	}
-	return done, nil
 }
 
 func (r *reconciliation) ask(ctx context.Context, n panelclient.Node, request panelclient.ReconcileRequest) (step, error) {
@@ -224,11 +212,7 @@ func (r *reconciliation) printJSON(steps []step) error {
 
 // count is how many things the plan does.
 func (s step) count() int {
-	n := len(s.Added) + len(s.Updated) + len(s.Removed) + len(s.Adopted)
-	if s.iface {
-		n++
-	}
-	return n
+	return len(s.Added) + len(s.Updated) + len(s.Removed) + len(s.Adopted) + len(s.Accepted) + len(s.Interface)
 }
 
 func (s step) failure() error {
@@ -238,8 +222,6 @@ func (s step) failure() error {
 		return fmt.Errorf("node %s: %d changes failed: see `wgfleet drift %s`", name, len(s.Errors), s.node.ID)
 	case !s.Verified:
 		return fmt.Errorf("node %s: the changes could not be read back: see `wgfleet drift %s`", name, s.node.ID)
-	case s.iface && s.Residual != nil && len(s.Residual.Interface) > 0:
-		return fmt.Errorf("node %s: its interface still differs: see `wgfleet drift %s`", name, s.node.ID)
 	}
 	return nil
 }
@@ -257,8 +239,11 @@ func question(todo []step) string {
 		if n := len(p.takes()); n > 0 {
 			part += fmt.Sprintf(", TAKE %d addresses from unknown peers", n)
 		}
-		if p.iface {
-			part += ", write the interface's settings"
+		if n := len(p.Accepted); n > 0 {
+			part += fmt.Sprintf(", accept %d differences", n)
+		}
+		if n := len(p.Interface); n > 0 {
+			part += fmt.Sprintf(", write %d settings of the interface", n)
 		}
 		parts = append(parts, part)
 	}
@@ -268,7 +253,7 @@ func question(todo []step) string {
 // takes are the addresses that unknown peers lose.
 func (s step) takes() []panelclient.Take {
 	var all []panelclient.Take
-	for _, p := range s.Plan.Steps {
+	for _, p := range s.Plan.Actions {
 		all = append(all, p.Takes...)
 	}
 	return all

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/wgfleet/wgfleet/cmd/internal/panelclient"
@@ -9,6 +10,7 @@ import (
 // signs stand before the steps of a plan, by what they do.
 var signs = map[string]struct{ sign, sgr string }{
 	"add": {"+", green}, "update": {"~", yellow}, "remove": {"-", red}, "adopt": {"=", bold},
+	"accept": {"=", bold}, "interface": {"~", yellow},
 }
 
 func (c *console) printPlan(p step) {
@@ -16,20 +18,21 @@ func (c *console) printPlan(p step) {
 	if p.count() == 0 {
 		c.printf("%s: nothing to do\n", name)
 	} else {
-		c.printf("%s: add %d, update %d, remove %d, adopt %d\n", name, len(p.Added), len(p.Updated), len(p.Removed), len(p.Adopted))
+		c.printf("%s: add %d, update %d, remove %d, adopt %d%s\n", name, len(p.Added), len(p.Updated), len(p.Removed), len(p.Adopted), p.besides())
 	}
-	for _, s := range p.Plan.Steps {
+	for _, s := range p.Plan.Actions {
 		sign := signs[s.Op]
-		c.printf("  %s %s\n", c.paint(sign.sgr, sign.sign), strings.TrimSpace(s.PublicKey+" "+printable(s.Name)))
+		c.printf("  %s %s\n", c.paint(sign.sgr, sign.sign), strings.TrimSpace(s.ID+" "+printable(s.Name)))
 		for _, m := range s.Changes {
 			c.printf("      %s: %s becomes %s\n", m.Field, plain(m.Actual), plain(m.Expected))
 		}
 		for _, t := range s.Takes {
 			c.printf("      %s %s from peer %s, which the panel does not know\n", c.paint(red, "takes"), t.Prefix, t.From)
 		}
+		c.printf("      impact: %s\n", printable(s.Impact))
 	}
 	for _, b := range p.Plan.Blocked {
-		c.printf("  %s can't %s %s: %s\n", c.paint(red, "!"), b.Op, b.PublicKey, printable(b.Reason))
+		c.printf("  %s can't %s %s: %s\n", c.paint(red, "!"), b.Op, b.ID, printable(b.Reason))
 	}
 	for _, w := range p.Plan.Warnings {
 		c.hint("  warning: %s", printable(w))
@@ -37,17 +40,27 @@ func (c *console) printPlan(p step) {
 	c.printInterface(p)
 }
 
-// printInterface shows what differs of the interface itself, and how it is put right.
+// besides counts what not every reconciliation has.
+func (s step) besides() string {
+	text := ""
+	if n := len(s.Accepted); n > 0 {
+		text += fmt.Sprintf(", accept %d", n)
+	}
+	if n := len(s.Interface); n > 0 {
+		text += fmt.Sprintf(", interface %d", n)
+	}
+	return text
+}
+
+// printInterface shows what differs of the interface itself and is left as it is.
 func (c *console) printInterface(p step) {
-	if p.Residual == nil || len(p.Residual.Interface) == 0 {
+	if p.Residual == nil || len(p.Residual.Interface) == 0 || len(p.Interface)+len(p.Accepted) > 0 {
 		return
 	}
 	for _, m := range p.Residual.Interface {
-		c.printf("  %s interface %s: %s becomes %s\n", c.paint(yellow, "~"), m.Field, plain(m.Actual), plain(m.Expected))
+		c.printf("  ! interface %s: expected %s, is %s\n", m.Field, plain(m.Expected), plain(m.Actual))
 	}
-	if !p.iface {
-		c.hint("  the interface's own settings are written only with --interface")
-	}
+	c.hint("  the interface's own settings are put right only with --interface")
 }
 
 func (c *console) printResult(s step) {
@@ -55,13 +68,10 @@ func (c *console) printResult(s step) {
 	if !s.Verified {
 		verdict = c.paint(red, "not verified")
 	}
-	c.printf("%s: added %d, updated %d, removed %d, adopted %d, %d errors, %s\n", c.paint(bold, printable(s.node.Name)),
-		len(s.Added), len(s.Updated), len(s.Removed), len(s.Adopted), len(s.Errors), verdict)
+	c.printf("%s: added %d, updated %d, removed %d, adopted %d%s, %d errors, %s\n", c.paint(bold, printable(s.node.Name)),
+		len(s.Added), len(s.Updated), len(s.Removed), len(s.Adopted), s.besides(), len(s.Errors), verdict)
 	for _, e := range s.Errors {
 		c.printf("  %s %s %s: %s\n", c.paint(red, "!"), e.Action, e.Peer, printable(e.Error))
-	}
-	if s.iface && s.failure() == nil {
-		c.printf("  the interface's settings are as they should be\n")
 	}
 	if n := len(s.leftAlone()); n > 0 {
 		c.hint("  %d peers that the panel does not know were left alone (--prune removes, --adopt takes them over)", n)

@@ -32,7 +32,7 @@ const (
 // setting of the interface that is wished for and was not seen. NodeID and DetectedAt are the
 // caller's to fill in.
 func Classify(d Desired, o Observed) Report {
-	r := Report{Unknown: []UnknownPeer{}, Missing: []MissingPeer{}, Mismatched: []MismatchedPeer{}}
+	r := Report{Unknown: []UnknownPeer{}, Ignored: []IgnoredPeer{}, Missing: []MissingPeer{}, Mismatched: []MismatchedPeer{}}
 	var blind string
 	if r.Interface, blind = compareInterface(d.Interface, o.Interface); blind != "" {
 		return NotKnown("the node does not tell the " + blind + " of its interface, which the panel was asked to compare")
@@ -40,12 +40,17 @@ func Classify(d Desired, o Observed) Report {
 	for want, have := range merge(d.Peers, o.Peers) {
 		switch {
 		case want == nil:
-			r.Unknown = append(r.Unknown, UnknownPeer{
-				PublicKey: have.PublicKey.String(), AllowedIPs: texts(have.AllowedIPs), PersistentKeepalive: have.Keepalive,
-			})
+			st := d.standing(*have)
+			if st.ignore != nil {
+				r.Ignored = append(r.Ignored, IgnoredPeer{
+					UnknownPeer: st.unknown(*have), RuleID: st.ignore.ID, Reason: st.ignore.Reason, Until: st.ignore.Until,
+				})
+			} else {
+				r.Unknown = append(r.Unknown, st.unknown(*have))
+			}
 		case have == nil:
 			r.Missing = append(r.Missing, MissingPeer{
-				PublicKey: want.PublicKey.String(), Name: want.Name, AllowedIPs: texts(want.AllowedIPs), PeerID: want.ID,
+				PublicKey: want.PublicKey.String(), Name: want.Name, AllowedIPs: Texts(want.AllowedIPs), PeerID: want.ID,
 			})
 		default:
 			if m := comparePeer(want.Peer, *have); len(m) > 0 {
@@ -67,7 +72,7 @@ func Classify(d Desired, o Observed) Report {
 func NotKnown(why string) Report {
 	return Report{
 		Status: Unknown, Error: why,
-		Unknown: []UnknownPeer{}, Missing: []MissingPeer{}, Mismatched: []MismatchedPeer{}, Interface: []Mismatch{},
+		Unknown: []UnknownPeer{}, Ignored: []IgnoredPeer{}, Missing: []MissingPeer{}, Mismatched: []MismatchedPeer{}, Interface: []Mismatch{},
 	}
 }
 
@@ -105,7 +110,7 @@ func merge(want []DesiredPeer, have []Peer) iter.Seq2[*DesiredPeer, *Peer] {
 func comparePeer(want, have Peer) []Mismatch {
 	var m []Mismatch
 	if !slices.Equal(want.AllowedIPs, have.AllowedIPs) {
-		m = append(m, Mismatch{FieldAllowedIPs, texts(want.AllowedIPs), texts(have.AllowedIPs)})
+		m = append(m, Mismatch{FieldAllowedIPs, Texts(want.AllowedIPs), Texts(have.AllowedIPs)})
 	}
 	if want.Keepalive != have.Keepalive {
 		m = append(m, Mismatch{FieldKeepalive, want.Keepalive, have.Keepalive})
@@ -165,7 +170,7 @@ func addresses(in *[]netip.Prefix) *[]string {
 	if in == nil {
 		return nil
 	}
-	out := texts(engine.NormalizeAddresses(*in))
+	out := Texts(engine.NormalizeAddresses(*in))
 	return &out
 }
 

@@ -12,10 +12,11 @@ const (
 // Report is the drift of one node at one moment. Lists are never nil.
 type Report struct {
 	NodeID     string
-	Status     string // InSync, Drifted or Unknown
-	Error      string // why it is Unknown, one sentence
-	HasDrift   *bool  // nil: unknown
-	Unknown    []UnknownPeer
+	Status     string        // InSync, Drifted or Unknown
+	Error      string        // why it is Unknown, one sentence
+	HasDrift   *bool         // nil: unknown
+	Unknown    []UnknownPeer // those that are not ignored
+	Ignored    []IgnoredPeer
 	Missing    []MissingPeer
 	Mismatched []MismatchedPeer
 	Interface  []Mismatch
@@ -47,6 +48,20 @@ type UnknownPeer struct {
 	PublicKey           string
 	AllowedIPs          []string
 	PersistentKeepalive int
+	Origin              string // Orphaned or Foreign
+	Name                string // of an orphaned one: as the panel called it
+	Why                 string // of an orphaned one: Deleted, Disabled or Expired
+	Revoked             bool   // the panel wants it gone and has not seen that it is
+	Protected           bool   // by a rule: it is never removed
+	Reason              string // of that rule
+}
+
+// IgnoredPeer is unknown, and a rule says that this is no drift.
+type IgnoredPeer struct {
+	UnknownPeer
+	RuleID string
+	Reason string    // of the rule
+	Until  time.Time // zero: no end
 }
 
 // MissingPeer is in the panel but not on the node.
@@ -75,3 +90,14 @@ type Mismatch struct {
 
 // Issues counts the peers that differ.
 func (r Report) Issues() int { return len(r.Unknown) + len(r.Missing) + len(r.Mismatched) }
+
+// Orphans counts the unknown peers that the panel once had.
+func (r Report) Orphans() int {
+	n := 0
+	for _, p := range r.Unknown {
+		if p.Origin == Orphaned {
+			n++
+		}
+	}
+	return n
+}

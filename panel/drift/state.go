@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
@@ -39,6 +40,9 @@ type Desired struct {
 	Peers     []DesiredPeer // sorted by key
 	Digest    string        // of the peers
 	Interface Interface     // nil fields: no wish
+	// What is known of peers that are not wanted. The caller fills it in, Rules with those in force.
+	Former map[wgtypes.Key]Former
+	Rules  []Rule
 }
 
 // Observed is what one node's interface was seen to be. See NewObserved.
@@ -46,6 +50,15 @@ type Observed struct {
 	Peers     []Peer // sorted by key
 	Digest    string
 	Interface Interface // nil fields: not known
+	// What helps to say what a change means. The caller fills it in; it is not compared.
+	Activity map[wgtypes.Key]Activity
+	Hidden   map[wgtypes.Key]bool // peers whose preshared key the node does not tell
+}
+
+// Activity is what a device measured of a peer.
+type Activity struct {
+	LastHandshake    time.Time // zero: never
+	RxBytes, TxBytes int64     // as the node counts them
 }
 
 // Interface are the settings of the interface itself.
@@ -94,8 +107,8 @@ func digest(n int, at func(int) Peer) string {
 	return engine.DigestLines(lines)
 }
 
-// texts are prefixes as they stand in reports; never nil.
-func texts(ips []netip.Prefix) []string {
+// Texts are prefixes as they stand in reports; never nil.
+func Texts(ips []netip.Prefix) []string {
 	out := make([]string, len(ips))
 	for i, ip := range ips {
 		out[i] = ip.String()

@@ -23,7 +23,7 @@ func (p Plan) Groups() [][]Step {
 		return k
 	}
 	for _, s := range p.Steps {
-		if s.Op == OpAdopt {
+		if !s.onNode() {
 			continue
 		}
 		for k := range s.need {
@@ -40,7 +40,7 @@ func (p Plan) Groups() [][]Step {
 	var order []string
 	sets := make(map[string][]Step)
 	for _, s := range p.Steps {
-		if s.Op == OpAdopt {
+		if !s.onNode() {
 			continue
 		}
 		g := find(s.PublicKey)
@@ -62,7 +62,7 @@ func (p Plan) Changes(steps []Step) []agent.Change {
 	shrunk := p.shrink(steps)
 	out := make([]agent.Change, 0, len(steps)+len(shrunk))
 	for _, key := range slices.SortedFunc(maps.Keys(shrunk), func(a, b wgtypes.Key) int { return slices.Compare(a[:], b[:]) }) {
-		left := texts(shrunk[key])
+		left := Texts(shrunk[key])
 		out = append(out, agent.Change{Op: agent.OpPut, PeerBody: agent.PeerBody{PublicKey: key.String(), AllowedIPs: &left}})
 	}
 	for _, s := range steps {
@@ -108,7 +108,7 @@ func (p Plan) shrink(steps []Step) map[wgtypes.Key][]netip.Prefix {
 func (s Step) body() agent.PeerBody {
 	b := agent.PeerBody{PublicKey: s.PublicKey}
 	if s.Before == nil || !slices.Equal(s.Before.AllowedIPs, s.After.AllowedIPs) {
-		ips := texts(s.After.AllowedIPs)
+		ips := Texts(s.After.AllowedIPs)
 		b.AllowedIPs = &ips
 	}
 	if s.Before == nil || s.Before.Keepalive != s.After.Keepalive {
@@ -123,3 +123,6 @@ func (s Step) body() agent.PeerBody {
 	}
 	return b
 }
+
+// onNode reports whether the step writes a peer of the node.
+func (s Step) onNode() bool { return s.Op == OpRemove || s.Op == OpUpdate || s.Op == OpAdd }

@@ -58,6 +58,8 @@ type Drift interface {
 	DriftAll(ctx context.Context) ([]drift.Report, error)
 	// Reconcile refuses a plan that is not o.PlanID, where that is given, with panel.ErrConflict.
 	Reconcile(ctx context.Context, nodeID string, o panel.ReconcileOptions) (panel.ReconcileResult, error)
+	// PlanAll plans for these nodes, or for all enabled ones, side by side.
+	PlanAll(ctx context.Context, nodeIDs []string, o panel.ReconcileOptions) ([]panel.NodePlan, error)
 }
 
 // Keys are the use cases behind /api/keys, and the door.

@@ -1,12 +1,8 @@
 package web
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/gin-gonic/gin"
 
-	"github.com/wgfleet/wgfleet/panel"
 	"github.com/wgfleet/wgfleet/panel/drift"
 )
 
@@ -16,6 +12,7 @@ type driftData struct {
 	Status              string               `json:"status" doc:"in_sync, drift or unknown"`
 	Error               string               `json:"error" doc:"why the status is unknown"`
 	UnknownPeers        []unknownPeerData    `json:"unknown_peers"`
+	IgnoredPeers        []ignoredPeerData    `json:"ignored_peers" doc:"unknown peers that a rule says are no drift"`
 	MissingPeers        []missingPeerData    `json:"missing_peers"`
 	MismatchedPeers     []mismatchedPeerData `json:"mismatched_peers"`
 	InterfaceMismatches []mismatchData       `json:"interface_mismatches"`
@@ -31,6 +28,18 @@ type unknownPeerData struct {
 	PublicKey           string   `json:"public_key"`
 	AllowedIPs          []string `json:"allowed_ips"`
 	PersistentKeepalive int      `json:"persistent_keepalive"`
+	Origin              string   `json:"origin" doc:"orphaned: the panel had it on this node; foreign: it never had it"`
+	Name                string   `json:"name" doc:"of an orphaned one, as the panel called it"`
+	Why                 string   `json:"why" doc:"of an orphaned one: deleted, disabled or expired"`
+	Revoked             bool     `json:"revoked" doc:"the panel wants it gone and has not seen that it is"`
+	Protected           bool     `json:"protected" doc:"by a rule: it is never removed"`
+	Reason              string   `json:"reason" doc:"of that rule"`
+}
+
+type ignoredPeerData struct {
+	unknownPeerData
+	RuleID string  `json:"rule_id"`
+	Until  *string `json:"until" format:"date-time" doc:"null: the rule has no end"`
 }
 
 type missingPeerData struct {
@@ -62,6 +71,9 @@ type fileMismatchData struct {
 
 type driftSummary struct {
 	UnknownCount    int `json:"unknown_count"`
+	OrphanedCount   int `json:"orphaned_count" doc:"of the unknown ones"`
+	ForeignCount    int `json:"foreign_count" doc:"of the unknown ones"`
+	IgnoredCount    int `json:"ignored_count" doc:"in no other count"`
 	MissingCount    int `json:"missing_count"`
 	MismatchedCount int `json:"mismatched_count"`
 	TotalIssues     int `json:"total_issues" doc:"of peers"`
@@ -86,43 +98,14 @@ type fleetSummary struct {
 // disabledNode is the error of a report on a node that is not looked at.
 const disabledNode = "disabled"
 
-// reconcileBody says what a reconciliation may do; what it leaves out has the document's default.
-type reconcileBody struct {
-	Missing          *bool   `json:"reconcile_missing" default:"true"`
-	Mismatched       *bool   `json:"reconcile_mismatched" default:"true"`
-	RemoveUnknown    *bool   `json:"remove_unknown" default:"false"`
-	AdoptUnknown     *bool   `json:"adopt_unknown" default:"false"`
-	Atomic           *bool   `json:"atomic" default:"false"`
-	DryRun           *bool   `json:"dry_run" default:"false"`
-	AllowMassRemoval *bool   `json:"allow_mass_removal" default:"false"`
-	PlanID           *string `json:"plan_id" doc:"the only plan that may be carried out, as a dry_run with the same options named it; 409 says what changed since"`
-}
-
-// reconcileData says what was done, or with dry_run would be, and what is left. Public keys.
-type reconcileData struct {
-	Added    []string             `json:"added"`
-	Updated  []string             `json:"updated"`
-	Removed  []string             `json:"removed"`
-	Adopted  []string             `json:"adopted"`
-	Errors   []reconcileErrorData `json:"errors"`
-	Verified bool                 `json:"verified"`
-	Residual driftData            `json:"residual"`
-	Plan     planData             `json:"plan"`
-	PlanID   string               `json:"plan_id" doc:"names the plan: send it back to have this plan carried out and no other"`
-	DryRun   bool                 `json:"dry_run"`
-}
-
-type reconcileErrorData struct {
-	Peer   string `json:"peer"`
-	Action string `json:"action"`
-	Error  string `json:"error"`
-}
-
 func fromReport(r drift.Report) driftData {
 	d := driftData{
 		HasDrift: r.HasDrift, Status: r.Status, Error: r.Error,
-		UnknownPeers: each(r.Unknown, func(p drift.UnknownPeer) unknownPeerData {
-			return unknownPeerData{p.PublicKey, notNil(p.AllowedIPs), p.PersistentKeepalive}
+		UnknownPeers: each(r.Unknown, fromUnknown),
+		IgnoredPeers: each(r.Ignored, func(p drift.IgnoredPeer) ignoredPeerData {
+			d := ignoredPeerData{unknownPeerData: fromUnknown(p.UnknownPeer), RuleID: p.RuleID, Until: stampOrNull(p.Until)}
+			d.Reason = p.Reason
+			return d
 		}),
 		MissingPeers: each(r.Missing, func(p drift.MissingPeer) missingPeerData {
 			return missingPeerData{p.PublicKey, p.Name, notNil(p.AllowedIPs), p.PeerID}
@@ -132,7 +115,8 @@ func fromReport(r drift.Report) driftData {
 		}),
 		InterfaceMismatches: each(r.Interface, fromMismatch),
 		Summary: driftSummary{
-			UnknownCount: len(r.Unknown), MissingCount: len(r.Missing), MismatchedCount: len(r.Mismatched),
+			UnknownCount: len(r.Unknown), OrphanedCount: r.Orphans(), ForeignCount: len(r.Unknown) - r.Orphans(), IgnoredCount: len(r.Ignored),
+			MissingCount: len(r.Missing), MismatchedCount: len(r.Mismatched),
 			TotalIssues: r.Issues(), InterfaceCount: len(r.Interface),
 		},
 		NodeID: r.NodeID, DetectedAt: stamp(r.DetectedAt),
@@ -141,6 +125,12 @@ func fromReport(r drift.Report) driftData {
 		list := each(f.Mismatches, func(m drift.FileMismatch) fileMismatchData { return fileMismatchData(m) })
 		d.FileDrift, d.FilePath, d.FileSpeaks, d.Summary.FileDriftCount = &list, f.Path, &f.Speaks, f.Count
 	}
+	return d
+}
+
+func fromUnknown(p drift.UnknownPeer) unknownPeerData {
+	d := unknownPeerData(p)
+	d.AllowedIPs = notNil(p.AllowedIPs)
 	return d
 }
 
@@ -174,52 +164,6 @@ func fromReports(reports []drift.Report) fleetDriftData {
 	return d
 }
 
-func toReconcileOptions(b reconcileBody) panel.ReconcileOptions {
-	or := func(b *bool, otherwise bool) bool {
-		if b == nil {
-			return otherwise
-		}
-		return *b
-	}
-	id := ""
-	if b.PlanID != nil {
-		id = *b.PlanID
-	}
-	return panel.ReconcileOptions{
-		Missing: or(b.Missing, true), Mismatched: or(b.Mismatched, true),
-		RemoveUnknown: or(b.RemoveUnknown, false), AdoptUnknown: or(b.AdoptUnknown, false),
-		Atomic: or(b.Atomic, false), DryRun: or(b.DryRun, false), AllowMassRemoval: or(b.AllowMassRemoval, false),
-		PlanID: id,
-	}
-}
-
-func fromReconciled(r panel.ReconcileResult) reconcileData {
-	return reconcileData{
-		Added: notNil(r.Added), Updated: notNil(r.Updated), Removed: notNil(r.Removed), Adopted: notNil(r.Adopted),
-		Errors: each(r.Errors, func(e panel.ReconcileError) reconcileErrorData {
-			return reconcileErrorData{e.Peer, e.Action, e.Error}
-		}),
-		Verified: r.Verified, Residual: fromReport(r.Residual), Plan: fromPlan(r.Plan, r.PlanID), PlanID: r.PlanID, DryRun: r.DryRun,
-	}
-}
-
-// reconciledMessage is the document's sentence; removals and adoptions are in it where there are any.
-func reconciledMessage(r panel.ReconcileResult) string {
-	verbs := []string{"Added", "Updated", "Removed", "Adopted"}
-	if r.DryRun {
-		verbs = []string{"Would add", "would update", "would remove", "would adopt"}
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %d peers, %s %d peers, ", verbs[0], len(r.Added), verbs[1], len(r.Updated))
-	for i, keys := range [][]string{r.Removed, r.Adopted} {
-		if len(keys) > 0 {
-			fmt.Fprintf(&b, "%s %d peers, ", verbs[2+i], len(keys))
-		}
-	}
-	fmt.Fprintf(&b, "%d errors", len(r.Errors))
-	return b.String()
-}
-
 func (s *Server) nodeDrift(c *gin.Context, _ none) (answer[driftData], error) {
 	r, err := s.panel.Drift(c.Request.Context(), c.Param("id"))
 	return answer[driftData]{message: "Drift detection completed", data: fromReport(r)}, err
@@ -228,12 +172,4 @@ func (s *Server) nodeDrift(c *gin.Context, _ none) (answer[driftData], error) {
 func (s *Server) fleetDrift(c *gin.Context, _ none) (answer[fleetDriftData], error) {
 	reports, err := s.panel.DriftAll(c.Request.Context())
 	return answer[fleetDriftData]{message: "Drift detection completed for all nodes", data: fromReports(reports)}, err
-}
-
-func (s *Server) reconcile(c *gin.Context, b reconcileBody) (answer[reconcileData], error) {
-	if b.PlanID != nil && *b.PlanID == "" {
-		return answer[reconcileData]{}, panel.Invalid("plan_id", "is empty: leave it out, or send the one of a dry_run")
-	}
-	r, err := s.panel.Reconcile(c.Request.Context(), c.Param("id"), toReconcileOptions(b))
-	return answer[reconcileData]{message: reconciledMessage(r), data: fromReconciled(r)}, err
 }

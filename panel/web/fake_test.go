@@ -305,6 +305,16 @@ func (f *fake) Reconcile(_ context.Context, id string, o panel.ReconcileOptions)
 	return f.result, err
 }
 
+func (f *fake) PlanAll(_ context.Context, nodeIDs []string, o panel.ReconcileOptions) ([]panel.NodePlan, error) {
+	f.options = o
+	for _, id := range nodeIDs {
+		if _, err := found(f.nodes, "node", id); err != nil {
+			return nil, err
+		}
+	}
+	return []panel.NodePlan{{NodeID: "n1", Planned: f.result.Planned}, {NodeID: "n2", Error: "no answer"}}, f.enter(true)
+}
+
 func (f *fake) Keys(_ context.Context, p panel.Page) ([]panel.Key, string, error) {
 	if err := f.enter(false); err != nil {
 		return nil, "", err

@@ -127,20 +127,20 @@ func (f *fleet) putRight(bob peerData) {
 	}}, client.Write{})
 	require.NoError(t, err)
 	d := f.drift()
-	require.Equal(t, driftSummary{UnknownCount: 1, MissingCount: 1, TotalIssues: 2}, d.Summary)
+	require.Equal(t, driftSummary{UnknownCount: 1, ForeignCount: 1, MissingCount: 1, TotalIssues: 2}, d.Summary)
 	require.Equal(t, bob.ID, d.MissingPeers[0].PeerID)
 	require.Equal(t, stranger.PublicKey().String(), d.UnknownPeers[0].PublicKey)
 
 	reconcile := "/api/drift/nodes/" + f.node + "/reconcile"
 	plan, message := call[reconcileData](f, 200, "POST", reconcile, `{"dry_run":true,"remove_unknown":true}`)
 	require.Equal(t, "Would add 1 peers, would update 0 peers, would remove 1 peers, 0 errors", message)
-	require.Len(t, plan.Plan.Steps, 2)
+	require.Len(t, plan.Plan.Actions, 2)
 	require.Equal(t, d.Summary, f.drift().Summary, "a dry run writes nothing")
 
 	done, message := call[reconcileData](f, 200, "POST", reconcile, "")
 	require.Equal(t, "Added 1 peers, Updated 0 peers, 0 errors", message)
 	require.True(t, done.Verified)
-	require.Equal(t, driftSummary{UnknownCount: 1, TotalIssues: 1}, done.Residual.Summary, "nobody asked to remove the stranger")
+	require.Equal(t, driftSummary{UnknownCount: 1, ForeignCount: 1, TotalIssues: 1}, done.Residual.Summary, "nobody asked to remove the stranger")
 	done, message = call[reconcileData](f, 200, "POST", reconcile, `{"remove_unknown":true}`)
 	require.Equal(t, "Added 0 peers, Updated 0 peers, Removed 1 peers, 0 errors", message)
 	require.True(t, done.Verified)

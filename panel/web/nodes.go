@@ -69,11 +69,12 @@ type nodeBody struct {
 }
 
 type conditionData struct {
-	Type    string  `json:"type"`
-	Status  string  `json:"status"`
-	Reason  string  `json:"reason"`
-	Message string  `json:"message"`
-	Since   *string `json:"since" format:"date-time"`
+	Type             string  `json:"type" doc:"Reachable, Synced, Healthy or ClockInSync"`
+	Status           string  `json:"status" doc:"True, False or Unknown"`
+	Reason           string  `json:"reason"`
+	Message          string  `json:"message"`
+	Since            *string `json:"since" format:"date-time"`
+	ObservedRevision uint64  `json:"observed_revision" doc:"of the node's desired state, when it was judged"`
 }
 
 // nodeTestData is what a contact with an agent showed.
@@ -128,7 +129,7 @@ func fromNode(n panel.NodeView) nodeData {
 }
 
 func fromCondition(c panel.Condition) conditionData {
-	return conditionData{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message, Since: stampOrNull(c.Since)}
+	return conditionData{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message, Since: stampOrNull(c.Since), ObservedRevision: c.ObservedRevision}
 }
 
 // stamp is RFC 3339 in UTC.

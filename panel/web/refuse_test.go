@@ -154,8 +154,12 @@ func TestReconcileOptions(t *testing.T) {
 		`{}`: {Missing: true, Mismatched: true},
 		`{"reconcile_missing":false,"reconcile_mismatched":false}`: {},
 		`{"remove_unknown":true,"adopt_unknown":true,"atomic":true,"dry_run":true,"allow_mass_removal":true}`: {
-			Missing: true, Mismatched: true, RemoveUnknown: true, AdoptUnknown: true, Atomic: true, DryRun: true, AllowMassRemoval: true,
+			Missing: true, Mismatched: true, PruneOrphaned: true, PruneForeign: true, AdoptUnknown: true, Atomic: true, DryRun: true, AllowMassRemoval: true,
 		},
+		`{"prune_orphaned":true,"reconcile_interface":true,"only":["x"]}`: {
+			Missing: true, Mismatched: true, PruneOrphaned: true, Interface: true, Only: []string{"x"},
+		},
+		`{"accept_mismatched":true}`: {Missing: true, Accept: true},
 	} {
 		require.Equal(t, http.StatusOK, h.do(http.MethodPost, "/api/drift/nodes/n1/reconcile", adminToken, body).Code)
 		require.Equal(t, want, h.fake.options)

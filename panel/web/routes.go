@@ -86,7 +86,11 @@ func (s *Server) driftRoutes() []route {
 	return []route{
 		{method: http.MethodGet, path: drift, summary: "Drift of all nodes, looked at now", role: roleViewer, action: op(s.fleetDrift)},
 		{method: http.MethodGet, path: drift + "/{id}", summary: "Drift of a node, looked at now", role: roleViewer, action: op(s.nodeDrift)},
+		{method: http.MethodPost, path: drift + "/{id}/plan", summary: "Plan what makes the node as it should be, and change nothing", role: roleAdmin, errors: writes, action: opOptional(s.plan)},
 		{method: http.MethodPost, path: drift + "/{id}/reconcile", summary: "Make the node as it should be", role: roleAdmin, errors: writes, action: opOptional(s.reconcile)},
+		{method: http.MethodPost, path: "/api/drift/plan", summary: "Plan for several nodes, side by side", role: roleAdmin, errors: writes, action: opOptional(s.planFleet)},
+		{method: http.MethodPost, path: "/api/nodes/{id}/adopt", summary: "Take the peers that the panel does not know into it, untouched", role: roleAdmin, errors: writes, action: opOptional(s.adopt)},
+		{method: http.MethodPost, path: "/api/nodes/{id}/accept", summary: "Take what differs on the node as the panel's wish", role: roleAdmin, errors: writes, action: opOptional(s.accept)},
 	}
 }
 

@@ -57,7 +57,7 @@ func TestShapes(t *testing.T) {
 	h := newHarness(t)
 	h.fake.tested = panel.NodeTest{Reachable: true, Authenticated: true, AgentID: "id", Version: "v1", Latency: 1500000}
 	h.fake.result = panel.ReconcileResult{
-		Added: []string{"peer_key_1", "peer_key_2"}, Updated: []string{"peer_key_3"}, Verified: true, PlanID: "1-2-3-4",
+		Added: []string{"peer_key_1", "peer_key_2"}, Updated: []string{"peer_key_3"}, Verified: true, Planned: panel.Planned{PlanID: "1-2-3-4", NodeID: "n1", DesiredRevision: 7, ExpiresAt: epoch},
 		Residual: drift.Report{NodeID: "n1", Status: drift.InSync, HasDrift: new(false), DetectedAt: epoch},
 	}
 	h.fake.all = []drift.Report{

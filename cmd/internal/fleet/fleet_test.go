@@ -42,7 +42,7 @@ func addPeers(t testing.TB, f *Fleet, n *Node, count int) []engine.Peer {
 	return o.Peers
 }
 
-var all = panelclient.ReconcileRequest{Missing: true, Mismatched: true, RemoveUnknown: true}
+var all = panelclient.ReconcileRequest{Missing: true, Mismatched: true, PruneOrphaned: true, PruneForeign: true}
 
 // A client that is as wanted must not notice that all others are put right.
 func TestAStreamSurvivesTheReconcileOfAllOthers(t *testing.T) {

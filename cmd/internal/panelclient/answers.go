@@ -108,31 +108,36 @@ type Mismatch struct {
 
 // Reconciled is the outcome of a reconciliation, or the plan of a dry run.
 type Reconciled struct {
-	Added    []string         `json:"added"`
-	Updated  []string         `json:"updated"`
-	Removed  []string         `json:"removed"`
-	Adopted  []string         `json:"adopted"`
-	Errors   []ReconcileError `json:"errors"`
-	Verified bool             `json:"verified"`
-	Residual *Report          `json:"residual"`
-	Plan     Plan             `json:"plan"`
+	Added    []string `json:"added"`
+	Updated  []string `json:"updated"`
+	Removed  []string `json:"removed"`
+	Adopted  []string `json:"adopted"`
+	Accepted []string `json:"accepted"`
+	// Interface are the settings of the interface that were written, or would be.
+	Interface []string         `json:"interface"`
+	Errors    []ReconcileError `json:"errors"`
+	Verified  bool             `json:"verified"`
+	Residual  *Report          `json:"residual"`
+	Plan      Plan             `json:"plan"`
 }
 
 // Plan is what a reconciliation does, or would do.
 type Plan struct {
 	ID       string    `json:"plan_id"` // of this very plan; "" from a panel that has none
-	Steps    []Step    `json:"steps"`
+	Actions  []Action  `json:"actions"`
 	Blocked  []Blocked `json:"blocked"`
 	Warnings []string  `json:"warnings"`
 }
 
-// Step is one change of one peer.
-type Step struct {
-	Op        string     `json:"op"` // add, update, remove or adopt
-	PublicKey string     `json:"public_key"`
-	Name      string     `json:"name"`
-	Changes   []Mismatch `json:"changes"`
-	Takes     []Take     `json:"takes"`
+// Action is one change, of a peer or of a setting of the interface.
+type Action struct {
+	ID      string     `json:"id"` // public key, or interface.FIELD
+	Op      string     `json:"op"` // add, update, remove, interface, adopt or accept
+	Name    string     `json:"name"`
+	Changes []Mismatch `json:"changes"`
+	Takes   []Take     `json:"takes"`
+	Reason  string     `json:"reason"`
+	Impact  string     `json:"impact"`
 }
 
 // Take is an allowed IP that leaves a peer that the panel does not know.
@@ -141,11 +146,11 @@ type Take struct {
 	From   string `json:"from"` // public key
 }
 
-// Blocked is a peer that can't be put right.
+// Blocked is what can't be put right.
 type Blocked struct {
-	Op        string `json:"op"`
-	PublicKey string `json:"public_key"`
-	Reason    string `json:"reason"`
+	ID     string `json:"id"`
+	Op     string `json:"op"`
+	Reason string `json:"reason"`
 }
 
 // ReconcileError is one action that failed.
@@ -157,13 +162,18 @@ type ReconcileError struct {
 
 // ReconcileRequest asks for a reconciliation.
 type ReconcileRequest struct {
-	Missing          bool `json:"reconcile_missing"`
-	Mismatched       bool `json:"reconcile_mismatched"`
-	RemoveUnknown    bool `json:"remove_unknown"`
-	AdoptUnknown     bool `json:"adopt_unknown,omitempty"`
-	Atomic           bool `json:"atomic,omitempty"`
-	DryRun           bool `json:"dry_run,omitempty"`
-	AllowMassRemoval bool `json:"allow_mass_removal,omitempty"`
+	Missing       bool `json:"reconcile_missing"`
+	Mismatched    bool `json:"reconcile_mismatched"`
+	PruneOrphaned bool `json:"prune_orphaned"`
+	PruneForeign  bool `json:"prune_foreign"`
+	AdoptUnknown  bool `json:"adopt_unknown,omitempty"`
+	Accept        bool `json:"accept_mismatched,omitempty"`
+	Interface     bool `json:"reconcile_interface,omitempty"`
+	Atomic        bool `json:"atomic,omitempty"`
+	// Only are the ids of the only actions to take; nil: all.
+	Only             []string `json:"only,omitempty"`
+	DryRun           bool     `json:"dry_run,omitempty"`
+	AllowMassRemoval bool     `json:"allow_mass_removal,omitempty"`
 	// PlanID asks for that very plan: a conflict where another one is needed by now.
 	PlanID string `json:"plan_id,omitempty"`
 }
