@@ -49,8 +49,13 @@ func TestDriftDetectionUnknownPeers(t *testing.T) {
 	f.agentPeer("POST", k, map[string]any{"public_key": k, "allowed_ips": []string{"10.8.0.100/32"}})
 	r := f.drift()
 	require.Equal(t, true, r["has_drift"])
-	require.Equal(t, []any{map[string]any{"public_key": k, "allowed_ips": []any{"10.8.0.100/32"}, "persistent_keepalive": 0.0}}, r["unknown_peers"])
+	require.Equal(t, []any{map[string]any{
+		"public_key": k, "allowed_ips": []any{"10.8.0.100/32"}, "persistent_keepalive": 0.0, // the document's
+		"origin": "foreign", "name": "", "why": "", "revoked": false, "protected": false, "reason": "",
+	}}, r["unknown_peers"])
+	require.Equal(t, []any{}, r["ignored_peers"])
 	require.EqualValues(t, 1, summary(r)["unknown_count"])
+	require.EqualValues(t, 1, summary(r)["foreign_count"])
 
 	done := f.reconcile(nil)
 	require.Empty(t, done["removed"], "kept unless asked")
