@@ -143,6 +143,7 @@ func (s *Service) Run(ctx context.Context) error {
 	loops, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
 		s.pollLoop,
+		s.pruneLoop,
 	} {
 		loops.Go(func() error { return loop(ctx) })
 	}

@@ -7,17 +7,10 @@ type Kind string
 
 // The kinds of events.
 const (
-	DriftChanged     Kind = "drift.changed"       // a check's verdict is another than the one before
-	PlanMade         Kind = "plan.made"           // somebody was shown a plan
-	Reconciled       Kind = "reconcile.finished"  // a plan was carried out, wholly or in part, or failed
-	HealStopped      Kind = "heal.stopped"        // healing gave up on a node
-	ConditionChanged Kind = "condition.changed"   // a condition of a node is another
-	DesiredChanged   Kind = "desired.changed"     // a new revision of what the panel wants
-	PeerExpired      Kind = "peer.expired"        // a peer's time is over
-	RolloutStarted   Kind = "rollout.started"     // several nodes are put right in waves
-	RolloutProgress  Kind = "rollout.progress"    // one of them is done
-	RolloutFinished  Kind = "rollout.finished"    // all of them are, or it was stopped
-	DeliveryFailed   Kind = "notification.failed" // a notification was given up
+	DriftChanged     Kind = "drift.changed"      // a check's verdict is another than the one before
+	PlanMade         Kind = "plan.made"          // somebody was shown a plan
+	Reconciled       Kind = "reconcile.finished" // a plan was carried out, wholly or in part, or failed
+	ConditionChanged Kind = "condition.changed"  // a condition of a node is another
 )
 
 // Severity ranks events for those who want to be told of few.
@@ -51,7 +44,6 @@ type Event struct {
 	Severity Severity
 	NodeID   string // "" for what concerns no single node
 	NodeName string // as it was then
-	Group    string // the node's, as it was then; "" for none
 	Actor    Actor
 	Message  string // one sentence for people
 	From, To string // of a verdict or a condition; "" elsewhere

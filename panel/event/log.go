@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +17,8 @@ type Options struct {
 	Store store.Store // required
 	Now   func() time.Time
 	Rand  io.Reader
+	Keep  time.Duration // how old an event gets; default: DefaultKeep
+	Max   int           // how many are kept; default: DefaultMax
 }
 
 // Log keeps events in the store, in one order. See New.
@@ -33,8 +34,13 @@ type Log struct {
 
 // batch is what one transaction writes: the events of all who came while the one before was written.
 type batch struct {
+	parts []*part
+	done  chan struct{} // closed when all parts are written, or given up
+}
+
+// part is the events of one caller.
+type part struct {
 	events []Event
-	done   chan struct{} // closed when it is written
 	err    error
 }
 
@@ -46,46 +52,89 @@ func New(o Options) *Log {
 	if o.Rand == nil {
 		o.Rand = rand.Reader
 	}
+	if o.Keep == 0 {
+		o.Keep = DefaultKeep
+	}
+	if o.Max == 0 {
+		o.Max = DefaultMax
+	}
 	return &Log{o: o, busy: make(chan struct{}, 1)}
 }
 
 // Append keeps the events, durably and in their order, before it returns. It sets their ids, and At where
-// it is zero.
+// it is zero; one with many changes becomes several.
 func (l *Log) Append(ctx context.Context, events ...Event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	b := l.join(events)
+	p := &part{events: split(events)}
+	b := l.join(p)
 	select {
 	case <-b.done:
-		return b.err
+		return p.err
 	case l.busy <- struct{}{}:
 	}
 	defer func() { <-l.busy }()
 	select {
 	case <-b.done:
-		return b.err
+		return p.err
 	default:
 	}
 	l.mu.Lock()
-	b, l.pending = l.pending, nil
+	l.pending = nil
 	l.mu.Unlock()
-	b.err = l.write(context.WithoutCancel(ctx), b.events)
-	close(b.done)
-	return b.err
+	l.writeBatch(context.WithoutCancel(ctx), b)
+	return p.err
 }
 
-func (l *Log) join(events []Event) *batch {
+// join adds the events to what is written next.
+func (l *Log) join(p *part) *batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.pending == nil {
 		l.pending = &batch{done: make(chan struct{})}
 	}
-	l.pending.events = append(l.pending.events, events...)
+	l.pending.parts = append(l.pending.parts, p)
 	return l.pending
 }
 
-// write keeps a batch. Only who is busy calls it.
+// maxChanges is how many changes one record holds: with them it stays far below store.MaxValue.
+const maxChanges = 200
+
+// split makes several events of one with many changes.
+func split(events []Event) []Event {
+	out := make([]Event, 0, len(events))
+	for _, e := range events {
+		all, parts := e.Changes, (len(e.Changes)+maxChanges-1)/maxChanges
+		for i := range max(1, parts) {
+			one := e
+			if parts > 1 {
+				one.Changes = all[i*maxChanges : min(len(all), (i+1)*maxChanges)]
+				one.Message = fmt.Sprintf("%s (%d of %d)", e.Message, i+1, parts)
+			}
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
+// writeBatch writes all parts in one transaction. Where that is refused each has its own, so that an event
+// that is too large is lost for its caller alone. Only who is busy calls it.
+func (l *Log) writeBatch(ctx context.Context, b *batch) {
+	defer close(b.done)
+	var all []Event
+	for _, p := range b.parts {
+		all = append(all, p.events...)
+	}
+	err := l.write(ctx, all)
+	for _, p := range b.parts {
+		if p.err = err; errors.Is(err, store.ErrTooLarge) && len(b.parts) > 1 {
+			p.err = l.write(ctx, p.events)
+		}
+	}
+}
+
+// write keeps events in one transaction. Only who is busy calls it.
 func (l *Log) write(ctx context.Context, events []Event) error {
 	var last string
 	err := l.o.Store.Update(ctx, func(tx store.Tx) error {
@@ -105,13 +154,7 @@ func (l *Log) write(ctx context.Context, events []Event) error {
 			if last = id; e.At.IsZero() {
 				e.At = l.o.Now().UTC().Truncate(time.Millisecond)
 			}
-			if err := eventTable.Put(tx, turn(id), recordOf(e)); err != nil {
-				return err
-			}
-			if e.NodeID == "" {
-				continue
-			}
-			if err := ofNode.In(e.NodeID).Put(tx, turn(id), struct{}{}); err != nil {
+			if err := put(tx, id, e); err != nil {
 				return err
 			}
 		}
@@ -122,6 +165,13 @@ func (l *Log) write(ctx context.Context, events []Event) error {
 	}
 	l.last = last
 	return nil
+}
+
+func put(tx store.Tx, id string, e Event) error {
+	if err := eventTable.Put(tx, turn(id), recordOf(e)); err != nil || e.NodeID == "" {
+		return err
+	}
+	return ofNode.In(e.NodeID).Put(tx, turn(id), struct{}{})
 }
 
 // next makes an id greater than last.
@@ -140,77 +190,3 @@ func newest(tx store.Tx) (string, error) {
 	}
 	return "", nil
 }
-
-// Filter chooses events; a zero field chooses all.
-type Filter struct {
-	NodeID   string
-	Group    string
-	Kinds    []Kind
-	Severity Severity // this one and those above
-	Since    time.Time
-}
-
-func (f Filter) takes(e Event) bool {
-	return (f.NodeID == "" || e.NodeID == f.NodeID) && (f.Group == "" || e.Group == f.Group) &&
-		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, e.Kind)) &&
-		e.Severity.Rank() >= f.Severity.Rank() && !e.At.Before(f.Since)
-}
-
-// Page asks for a part of a list. Limit 0: all.
-type Page struct {
-	Limit  int
-	Cursor string // the id of the last event of the page before
-}
-
-// List returns events, the newest first.
-func (l *Log) List(ctx context.Context, f Filter, p Page) (events []Event, next string, err error) {
-	cursor := ""
-	if p.Cursor != "" {
-		cursor = turn(p.Cursor)
-	}
-	err = l.o.Store.View(ctx, func(tx store.Tx) error {
-		events, next = []Event{}, ""
-		add := func(e Event) (more bool) {
-			if !f.takes(e) {
-				return e.At.IsZero() || !e.At.Before(f.Since.Add(-clockSlack)) || f.Since.IsZero()
-			}
-			if p.Limit > 0 && len(events) == p.Limit {
-				next = events[p.Limit-1].ID
-				return false
-			}
-			events = append(events, e)
-			return true
-		}
-		if f.NodeID == "" {
-			for row, err := range eventTable.All(tx, cursor) {
-				if err != nil {
-					return err
-				}
-				if !add(row.Value.event(turn(row.ID))) {
-					return nil
-				}
-			}
-			return nil
-		}
-		for row, err := range ofNode.In(f.NodeID).All(tx, cursor) {
-			if err != nil {
-				return err
-			}
-			r, err := eventTable.Get(tx, row.ID)
-			if errors.Is(err, store.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if !add(r.event(turn(row.ID))) {
-				return nil
-			}
-		}
-		return nil
-	})
-	return events, next, err
-}
-
-// clockSlack is how far an event's time may lie before that of an older one, since clocks are set back.
-const clockSlack = time.Hour
