@@ -32,7 +32,7 @@ func (r *reconciler) takeOver(ctx context.Context, st *nodeState, l look, done [
 	}
 	var steps []drift.Step
 	var changes []peerChange
-	var settings []string
+	var settings []drift.Step
 	for _, s := range r.result.Plan.Steps {
 		var c peerChange
 		var err error
@@ -40,7 +40,7 @@ func (r *reconciler) takeOver(ctx context.Context, st *nodeState, l look, done [
 		case s.Op == drift.OpAdopt:
 			c, err = r.s.adopted(st, *s.Before, psks[s.Before.PublicKey].PresharedKey, lost[s.PublicKey])
 		case s.Op == drift.OpAccept && s.PublicKey == "":
-			settings = append(settings, s.Changes[0].Field)
+			settings = append(settings, s)
 			continue
 		case s.Op == drift.OpAccept:
 			c, err = r.s.accepted(st, s, psks[s.After.PublicKey].PresharedKey)
@@ -123,9 +123,10 @@ func (s *Service) accepted(st *nodeState, step drift.Step, psk engine.SecretKey)
 }
 
 // acceptInterface makes settings of the interface the panel's wish as they were seen.
-func (r *reconciler) acceptInterface(ctx context.Context, nodeID string, fields []string, seen drift.Interface) {
+func (r *reconciler) acceptInterface(ctx context.Context, nodeID string, steps []drift.Step, seen drift.Interface) {
 	_, err := r.s.changeNode(ctx, nodeID, func(n *Node) error {
-		for _, f := range fields {
+		for _, s := range steps {
+			f := s.Changes[0].Field
 			n.Wish.take(f, seen)
 			if f == drift.FieldListenPort && n.Overrides.ListenPort != nil {
 				n.Overrides.ListenPort = seen.ListenPort
@@ -133,12 +134,12 @@ func (r *reconciler) acceptInterface(ctx context.Context, nodeID string, fields 
 		}
 		return n.Wish.normalize()
 	})
-	for _, f := range fields {
-		if err != nil {
-			r.fail(drift.InterfaceStep(f), drift.OpAccept, reasonOf(err))
-		} else {
-			r.result.Accepted = append(r.result.Accepted, drift.InterfaceStep(f))
-		}
+	if err == nil {
+		r.note(steps)
+		return
+	}
+	for _, s := range steps {
+		r.fail(s.ID(), s.Op, reasonOf(err))
 	}
 }
 

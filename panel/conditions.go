@@ -41,20 +41,19 @@ func (s *Service) contacted(ctx context.Context, n Node, err error, more func(*N
 	now := s.now()
 	s.judge(ctx, n, func(st *NodeStatus) []Condition {
 		was := st.Health
-		reachable := reachableCondition(err)
+		judged := []Condition{reachableCondition(err)}
 		st.Health, st.Error = HealthOffline, ""
-		if reachable.Status == "True" {
+		if judged[0].Status == "True" {
 			st.Health, st.LastSeen = HealthOnline, now
 		}
-		if was != "" && was != st.Health {
-			s.o.Logger.Info("a node's health changed", "node", n.ID, "name", n.Name, "health", st.Health, "error", st.Error)
-		}
-		judged := append([]Condition{reachable}, more(st)...)
 		if err != nil {
 			st.Error, st.Drift = err.Error(), "" // what was seen before is not known now
 			judged = append(judged, syncedCondition(drift.NotKnown(reasonOf(err))))
 		}
-		return judged
+		if was != "" && was != st.Health {
+			s.o.Logger.Info("a node's health changed", "node", n.ID, "name", n.Name, "health", st.Health, "error", st.Error)
+		}
+		return append(judged, more(st)...)
 	})
 }
 
@@ -148,8 +147,8 @@ func syncedCondition(r drift.Report) Condition {
 	return c
 }
 
-// healthy follows from the other conditions: the first that is not true tells why not. Drift alone makes
-// no node unhealthy, but that healing gave it up does.
+// healthy follows from the other conditions: the first that is not true tells why not. Drift makes no node
+// unhealthy: it can be put right.
 func (s *NodeStatus) healthy() Condition {
 	c := Condition{Type: ConditionHealthy, Status: "True", Reason: "AllWell"}
 	for _, name := range []string{ConditionReachable, ConditionClockInSync} {
@@ -157,9 +156,6 @@ func (s *NodeStatus) healthy() Condition {
 			c.Status, c.Reason, c.Message = other.Status, name+other.Reason, other.Message
 			return c
 		}
-	}
-	if s.HealStopped != "" {
-		c.Status, c.Reason, c.Message = "False", "HealingStopped", s.HealStopped
 	}
 	return c
 }

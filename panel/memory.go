@@ -33,6 +33,24 @@ type memories struct {
 	byNode map[string]memory
 }
 
+func (b *memories) of(nodeID string) memory {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.byNode[nodeID]
+}
+
+func (b *memories) change(nodeID string, edit func(*memory)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := b.byNode[nodeID]
+	m.Conditions = maps.Clone(m.Conditions)
+	if m.Conditions == nil {
+		m.Conditions = make(map[string]since)
+	}
+	edit(&m)
+	b.byNode[nodeID] = m
+}
+
 // recall returns what is remembered of a node; nothing where the store fails, which is logged.
 func (s *Service) recall(ctx context.Context, nodeID string) memory {
 	s.memories.mu.Lock()
@@ -66,20 +84,16 @@ func (s *Service) recall(ctx context.Context, nodeID string) memory {
 // is logged, and the memory of this process stays.
 func (s *Service) remember(ctx context.Context, nodeID string, change func(*memory)) {
 	s.recall(ctx, nodeID)
-	s.memories.mu.Lock()
-	m := s.memories.byNode[nodeID]
-	m.Conditions = maps.Clone(m.Conditions)
-	if m.Conditions == nil {
-		m.Conditions = make(map[string]since)
-	}
-	change(&m)
-	s.memories.byNode[nodeID] = m
-	s.memories.mu.Unlock()
+	s.memories.change(nodeID, change)
 	err := s.o.Store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error {
 		if _, err := nodeTable.Get(tx, nodeID); err != nil {
 			return err
 		}
-		return memoryTable.Put(tx, nodeID, m)
+		// Of two at the same time, the one that commits last must not bring back what was before the other.
+		if _, err := memoryTable.Get(tx, nodeID); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		return memoryTable.Put(tx, nodeID, s.memories.of(nodeID))
 	})
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		s.o.Logger.LogAttrs(ctx, slog.LevelError, "a node's status is not remembered", slog.String("node", nodeID), slog.String("error", err.Error()))

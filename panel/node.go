@@ -76,8 +76,6 @@ type NodeStatus struct {
 	Error      string // what the last contact failed of, in one sentence; of an online node, too
 	Conditions []Condition
 	Drift      string // the verdict of the last look, of package drift; "": never looked at
-	// HealStopped is why healing gave up on the node, one sentence; "": it did not.
-	HealStopped string
 }
 
 // Condition is one verdict on a node, as in Kubernetes.

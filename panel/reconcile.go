@@ -77,8 +77,9 @@ func hasCode(err error, code string) bool {
 type reconciler struct {
 	s      *Service
 	o      ReconcileOptions
-	agreed *agreement // nil: no plan was named
-	node   Node       // as it was when the plan was made
+	agreed *agreement   // nil: no plan was named
+	node   Node         // as it was when the plan was made
+	did    []drift.Step // by all attempts
 	result ReconcileResult
 }
 
@@ -177,8 +178,11 @@ func (r *reconciler) fail(id, op, why string) {
 	r.result.Errors = append(r.result.Errors, ReconcileError{Peer: id, Action: op, Error: why})
 }
 
-// note lists the steps as done.
+// note lists the steps as done; those of a dry run as what would be.
 func (r *reconciler) note(steps []drift.Step) {
+	if !r.o.DryRun {
+		r.did = append(r.did, steps...)
+	}
 	lists := r.lists()
 	for _, s := range steps {
 		name := s.ID()
@@ -287,22 +291,23 @@ func (r *reconciler) failRest(why string) {
 
 // writeInterface writes the settings that the plan puts right, all in one call.
 func (r *reconciler) writeInterface(ctx context.Context, a Agent, first look) {
+	var steps []drift.Step
 	var differs []drift.Mismatch
 	for _, s := range r.result.Plan.Steps {
 		if s.Op == drift.OpInterface {
-			differs = append(differs, s.Changes...)
+			steps, differs = append(steps, s), append(differs, s.Changes...)
 		}
 	}
-	if len(differs) == 0 {
+	if len(steps) == 0 {
 		return
 	}
 	err := r.s.putInterface(ctx, r.node, a, differs, first.desired.Interface)
-	for _, m := range differs {
-		if err != nil {
-			r.fail(drift.InterfaceStep(m.Field), drift.OpInterface, reasonOf(err))
-		} else {
-			r.result.Interface = append(r.result.Interface, m.Field)
-		}
+	if err == nil {
+		r.note(steps)
+		return
+	}
+	for _, s := range steps {
+		r.fail(s.ID(), s.Op, reasonOf(err))
 	}
 }
 

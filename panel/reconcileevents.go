@@ -1,7 +1,9 @@
 package panel
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -65,36 +67,47 @@ func (r *reconciler) done() string {
 	return strings.Join(parts, ", ")
 }
 
-// changes tells of each step how it ended.
+// errNotDone is of a step that nobody came to.
+var errNotDone = errors.New("it was not come to")
+
+// changes tells of each step how it ended, of all attempts.
 func (r *reconciler) changes(err error) []event.Change {
-	outcome := make(map[string]string)
-	for _, list := range r.lists() {
-		for _, name := range *list {
-			outcome[name] = event.Done
-		}
-	}
 	failed := make(map[string]string, len(r.result.Errors))
 	for _, e := range r.result.Errors {
 		failed[e.Peer] = e.Error
 	}
 	var out []event.Change
-	for _, s := range r.result.Plan.Steps {
+	done := make(map[string]bool, len(r.did))
+	for _, s := range r.did {
+		done[s.ID()] = true
 		c := changeOf(s)
-		why, bad := failed[s.ID()]
-		switch {
+		c.Outcome, c.Error = event.Done, failed[s.ID()]
+		if c.Error != "" { // it was read back otherwise
+			c.Outcome = event.Failed
+		}
+		out = append(out, c)
+	}
+	for _, s := range r.result.Plan.Steps {
+		if done[s.ID()] {
+			continue
+		}
+		c := changeOf(s)
+		switch why, known := failed[s.ID()]; {
 		case r.o.DryRun:
 			c.Outcome = event.Planned
-		case bad:
+		case known:
 			c.Outcome, c.Error = event.Failed, why
-		case err != nil:
-			c.Outcome, c.Error = event.Failed, reasonOf(err)
 		default:
-			c.Outcome = event.Done
+			c.Outcome, c.Error = event.Failed, reasonOf(cmp.Or(err, errNotDone))
 		}
 		out = append(out, c)
 	}
 	for _, b := range r.result.Plan.Blocked {
-		out = append(out, event.Change{Op: b.Op, Peer: b.PublicKey, Outcome: event.Failed, Error: b.Reason})
+		c := event.Change{Op: b.Op, Peer: b.PublicKey, Outcome: event.Failed, Error: b.Reason}
+		if b.PublicKey == "" {
+			c.Before = map[string]any{b.Field: nil}
+		}
+		out = append(out, c)
 	}
 	return out
 }
