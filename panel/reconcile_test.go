@@ -97,9 +97,12 @@ func TestReconcileWithoutAnAnswer(t *testing.T) {
 	require.True(t, done.Verified)
 
 	w.remove(p)
-	lost := false
+	var lost atomic.Bool
 	w.cut.Store(new(func(_ http.ResponseWriter, r *http.Request) bool {
-		if lost = lost || strings.HasSuffix(r.URL.Path, "/apply"); lost {
+		if strings.HasSuffix(r.URL.Path, "/apply") {
+			lost.Store(true)
+		}
+		if lost.Load() {
 			panic(http.ErrAbortHandler)
 		}
 		return false
