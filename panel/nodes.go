@@ -242,7 +242,7 @@ func (s *Service) deletePeersOf(ctx context.Context, id string, limit int) (left
 		if err := releaseNode(tx, r.node(id)); err != nil {
 			return err
 		}
-		if err := memoryTable.Delete(tx, id); err != nil {
+		if err := errors.Join(memoryTable.Delete(tx, id), forgetFormers(tx, id, 0)); err != nil {
 			return err
 		}
 		return nodeTable.Delete(tx, id)

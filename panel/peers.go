@@ -155,9 +155,13 @@ type peerChange struct{ before, after *Peer }
 // node may have.
 func (s *Service) storePeers(ctx context.Context, nodeID string, changes []peerChange, limited bool) (Node, error) {
 	var n Node
+	now := s.now()
 	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
 		r, err := getNode(tx, nodeID)
 		if err != nil {
+			return err
+		}
+		if err := keepFormers(tx, nodeID, changes, now); err != nil {
 			return err
 		}
 		for _, c := range changes {

@@ -181,7 +181,7 @@ func (s *Service) pushPeer(ctx context.Context, n Node, before, after *Peer) err
 // follow brings the known state to the next revision without reading all peers again, unless
 // somebody else's change came between.
 func (s *Service) follow(st *nodeState, n Node, changes ...peerChange) *nodeState {
-	next := st.patched(n, changes)
+	next := st.patched(n, changes, s.now())
 	if n.Revision == st.node.Revision+1 {
 		s.states.put(next)
 	}

@@ -165,7 +165,7 @@ func (r *reconciler) plan(ctx context.Context, st *nodeState, l look, only []str
 	}
 	l = l.whole()
 	p, err := drift.NewPlan(l.desired, l.observed, drift.Options{
-		Missing: r.o.Missing, Mismatched: r.o.Mismatched, PruneRevoked: r.o.PruneRevoked, PruneOrphaned: r.o.PruneOrphaned, PruneForeign: r.o.PruneForeign,
+		Missing: r.o.Missing, Mismatched: r.o.Mismatched, PruneOrphaned: r.o.PruneOrphaned, PruneForeign: r.o.PruneForeign,
 		Adopt: r.o.AdoptUnknown, Accept: r.o.Accept, Interface: r.o.Interface, Only: only, Others: others, Now: r.s.now(),
 	})
 	if id, ok := errors.AsType[*drift.UnknownStepError](err); ok {

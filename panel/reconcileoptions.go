@@ -10,9 +10,8 @@ import (
 type ReconcileOptions struct {
 	Missing       bool // add missing peers
 	Mismatched    bool // update mismatched peers
-	PruneRevoked  bool // remove unknown peers that the panel wants gone and has not seen go
-	PruneOrphaned bool // remove all unknown peers that the panel once had on this node
-	PruneForeign  bool // remove unknown peers that it never saw
+	PruneOrphaned bool // remove unknown peers that the panel once had on this node
+	PruneForeign  bool // remove unknown peers that it does not know
 	AdoptUnknown  bool // take unknown peers into the panel, untouched on the node
 	Accept        bool // make what mismatched peers are on the node the panel's wish; with Interface, its settings too
 	Interface     bool // put the settings of the interface right
@@ -40,7 +39,7 @@ func (o ReconcileOptions) check() error {
 }
 
 // prunes reports whether any peer may be removed.
-func (o ReconcileOptions) prunes() bool { return o.PruneRevoked || o.PruneOrphaned || o.PruneForeign }
+func (o ReconcileOptions) prunes() bool { return o.PruneOrphaned || o.PruneForeign }
 
 // plan is what of the options makes a plan.
 func (o ReconcileOptions) plan() ReconcileOptions {

@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/wgfleet/wgfleet/panel/drift"
 	"github.com/wgfleet/wgfleet/panel/ipam"
@@ -15,9 +18,10 @@ import (
 // nodeState is the whole desired state of one node at one revision. It never changes, but for what
 // is computed when first asked for.
 type nodeState struct {
-	node  Node
-	peers []*Peer        // by public key, disabled ones as well
-	used  []netip.Prefix // of all of them, in the order of ipam.Compare
+	node   Node
+	peers  []*Peer                      // by public key, disabled ones as well
+	used   []netip.Prefix               // of all of them, in the order of ipam.Compare
+	former map[wgtypes.Key]drift.Former // who left
 
 	once    sync.Once
 	desired drift.Desired
@@ -40,6 +44,7 @@ func (st *nodeState) drift(a Agent) drift.Desired {
 			})
 		}
 		st.desired = drift.NewDesired(peers, st.node.interfaceWish())
+		st.desired.Former = st.formers()
 	})
 	return st.desired
 }
@@ -91,7 +96,8 @@ func (s *Service) state(ctx context.Context, id string) (*nodeState, error) {
 			st.insert(row.Value.peer(id, row.ID))
 		}
 		st.sort()
-		return nil
+		st.former, err = formersOf(tx, id)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -107,7 +113,7 @@ func (st *nodeState) with(n Node) *nodeState {
 		st.node.AgentID == n.AgentID && st.node.SpeaksV2 == n.SpeaksV2 {
 		return st
 	}
-	return &nodeState{node: n, peers: st.peers, used: st.used}
+	return &nodeState{node: n, peers: st.peers, used: st.used, former: st.former}
 }
 
 func (st *nodeState) insert(p Peer) {
@@ -123,8 +129,8 @@ func (st *nodeState) sort() {
 func comparePeers(a, b *Peer) int { return bytes.Compare(a.PublicKey[:], b.PublicKey[:]) }
 
 // patched returns the state at the next revision, with some peers changed.
-func (st *nodeState) patched(n Node, changes []peerChange) *nodeState {
-	next := &nodeState{node: n, peers: slices.Clone(st.peers), used: slices.Clone(st.used)}
+func (st *nodeState) patched(n Node, changes []peerChange, at time.Time) *nodeState {
+	next := &nodeState{node: n, peers: slices.Clone(st.peers), used: slices.Clone(st.used), former: turned(st.former, changes, at)}
 	for _, c := range changes {
 		if c.before != nil {
 			next.remove(c.before)

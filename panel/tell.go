@@ -3,7 +3,6 @@ package panel
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/wgfleet/wgfleet/panel/event"
 )
@@ -18,24 +17,5 @@ func (s *Service) tell(ctx context.Context, n Node, e event.Event) {
 	if err := s.events.Append(ctx, e); err != nil {
 		s.o.Logger.LogAttrs(ctx, slog.LevelError, "an event was not kept", slog.String("node", n.ID),
 			slog.String("kind", string(e.Kind)), slog.String("message", e.Message), slog.String("error", err.Error()))
-	}
-}
-
-// pruneInterval is how often events that are too old or too many are dropped.
-const pruneInterval = time.Hour
-
-// pruneLoop keeps the log within its bounds, until the context ends.
-func (s *Service) pruneLoop(ctx context.Context) error {
-	ticks := time.NewTicker(pruneInterval)
-	defer ticks.Stop()
-	for {
-		if _, err := s.events.Prune(ctx); err != nil && ctx.Err() == nil {
-			s.o.Logger.LogAttrs(ctx, slog.LevelError, "old events were not dropped", slog.String("error", err.Error()))
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticks.C:
-		}
 	}
 }

@@ -39,7 +39,7 @@ func newReconcile(con *console) *cobra.Command {
 
 Peers that are as they should be are never touched. Peers that the panel does not want
 are left alone unless --prune removes them (--prune-orphaned only those that it once had,
---prune-foreign only those that it never had) or --adopt takes them into the panel. With
+--prune-foreign only those that it does not know) or --adopt takes them into the panel. With
 --accept what differs becomes the panel's wish. The interface's own settings (port,
 addresses, …) are shown, and put right with --interface.
 
@@ -56,7 +56,7 @@ What is done is the plan that was shown: where a node changed meanwhile, nothing
 	flags.BoolVar(&r.yes, "yes", false, "do not ask")
 	flags.BoolVar(&prune, "prune", false, "remove peers that the panel does not want")
 	flags.BoolVar(&r.request.PruneOrphaned, "prune-orphaned", false, "remove those of them that the panel once had on the node")
-	flags.BoolVar(&r.request.PruneForeign, "prune-foreign", false, "remove those of them that it never had")
+	flags.BoolVar(&r.request.PruneForeign, "prune-foreign", false, "remove those of them that it does not know")
 	flags.BoolVar(&r.request.AdoptUnknown, "adopt", false, "take peers that the panel does not know into the panel, untouched")
 	flags.BoolVar(&r.request.Accept, "accept", false, "what differs on the node becomes the panel's wish")
 	flags.BoolVar(&r.request.Interface, "interface", false, "the interface's own settings as well")

@@ -29,8 +29,8 @@ const (
 	missing = iota + 1
 	mismatched
 	foreign
-	deleted // orphaned, was seen gone once
-	revoked // orphaned, was never seen gone
+	deleted // orphaned, as the next two
+	expired
 	disabled
 	ignored
 	protected
@@ -43,7 +43,7 @@ func matrix() (Desired, Observed) {
 	d.Interface = Interface{MTU: new(1420), ListenPort: new(51820)}
 	d.Former = map[wgtypes.Key]Former{
 		key(deleted):  {PeerID: "id 4", Name: "ann", Why: Deleted},
-		key(revoked):  {PeerID: "id 5", Name: "bob", Why: Deleted, Revoked: true},
+		key(expired):  {PeerID: "id 5", Name: "bob", Why: Expired},
 		key(disabled): {PeerID: "id 6", Name: "cid", Why: Disabled},
 	}
 	d.Rules = []Rule{
@@ -53,7 +53,7 @@ func matrix() (Desired, Observed) {
 	secret := peerOn(hidden, "10.0.0.9/32")
 	secret.PresharedKey = macs.MAC(engine.NewSecretKey(key(200)))
 	o := NewObserved([]Peer{
-		peerOn(mismatched, "10.0.0.22/32"), peerOn(foreign, "10.0.0.3/32"), peerOn(deleted, "10.0.0.4/32"), peerOn(revoked, "10.0.0.5/32"),
+		peerOn(mismatched, "10.0.0.22/32"), peerOn(foreign, "10.0.0.3/32"), peerOn(deleted, "10.0.0.4/32"), peerOn(expired, "10.0.0.5/32"),
 		peerOn(disabled, "10.0.0.6/32"), peerOn(ignored, "10.0.0.7/32"), peerOn(protected, "10.7.0.8/32"), secret, peerOn(synced, "10.0.0.10/32"),
 	}, Interface{MTU: new(1400), ListenPort: new(51820)})
 	o.Hidden = map[wgtypes.Key]bool{key(hidden): true}
@@ -90,12 +90,11 @@ func TestEveryKindOfDriftUnderEveryFlag(t *testing.T) {
 		{name: "none", set: func(*Options) {}},
 		{name: "missing", set: func(o *Options) { o.Missing = true }, steps: []string{"add 1"}},
 		{name: "mismatched", set: func(o *Options) { o.Mismatched = true }, steps: []string{"update 2"}},
-		{name: "prune revoked", set: func(o *Options) { o.PruneRevoked = true }, steps: []string{"remove 5", "remove 6"}},
 		{name: "prune orphaned", set: func(o *Options) { o.PruneOrphaned = true }, steps: []string{"remove 4", "remove 5", "remove 6"}},
 		{name: "prune foreign", set: func(o *Options) { o.PruneForeign = true }, steps: []string{"remove 3", "remove 9"}},
 		{
 			name: "adopt", set: func(o *Options) { o.Adopt = true },
-			steps: []string{"adopt 3", "adopt 4", "adopt 5", "adopt 8"}, blocked: []string{"adopt 6", "adopt 9"},
+			steps: []string{"adopt 3", "adopt 4", "adopt 8"}, blocked: []string{"adopt 5", "adopt 6", "adopt 9"},
 		},
 		{name: "accept", set: func(o *Options) { o.Accept = true }, steps: []string{"accept 2"}},
 		{name: "interface", set: func(o *Options) { o.Interface = true }, steps: []string{"interface mtu"}},
@@ -145,12 +144,12 @@ func TestTheReportTellsOrphansFromForeignersAndIgnored(t *testing.T) {
 	got := map[string]string{}
 	for _, p := range r.Unknown {
 		k, _ := wgtypes.ParseKey(p.PublicKey)
-		got[fmt.Sprint(k[0])] = fmt.Sprintf("%s %s %s revoked=%v protected=%v", p.Origin, p.Name, p.Why, p.Revoked, p.Protected)
+		got[fmt.Sprint(k[0])] = fmt.Sprintf("%s %s %s protected=%v", p.Origin, p.Name, p.Why, p.Protected)
 	}
 	require.Equal(t, map[string]string{
-		"3": "foreign   revoked=false protected=false", "4": "orphaned ann deleted revoked=false protected=false",
-		"5": "orphaned bob deleted revoked=true protected=false", "6": "orphaned cid disabled revoked=true protected=false",
-		"8": "foreign   revoked=false protected=true", "9": "foreign   revoked=false protected=false",
+		"3": "foreign   protected=false", "4": "orphaned ann deleted protected=false",
+		"5": "orphaned bob expired protected=false", "6": "orphaned cid disabled protected=false",
+		"8": "foreign   protected=true", "9": "foreign   protected=false",
 	}, got)
 	require.Equal(t, 3, r.Orphans())
 	require.Len(t, r.Ignored, 1)
@@ -275,7 +274,7 @@ func TestNobodyIsRemovedWhomNobodyAskedToRemove(t *testing.T) {
 		for _, p := range o.Peers {
 			switch rapid.IntRange(0, 5).Draw(t, "standing") {
 			case 0:
-				d.Former[p.PublicKey] = Former{Name: "x", Why: Deleted, Revoked: rapid.Bool().Draw(t, "revoked")}
+				d.Former[p.PublicKey] = Former{Name: "x", Why: Deleted}
 			case 1:
 				d.Former[p.PublicKey] = Former{Name: "x", Why: rapid.SampledFrom([]string{Disabled, Expired}).Draw(t, "why")}
 			case 2:
@@ -283,7 +282,7 @@ func TestNobodyIsRemovedWhomNobodyAskedToRemove(t *testing.T) {
 			}
 		}
 		opt := Options{Now: now}
-		for _, f := range []*bool{&opt.Missing, &opt.Mismatched, &opt.PruneRevoked, &opt.PruneOrphaned, &opt.PruneForeign, &opt.Adopt, &opt.Accept} {
+		for _, f := range []*bool{&opt.Missing, &opt.Mismatched, &opt.PruneOrphaned, &opt.PruneForeign, &opt.Adopt, &opt.Accept} {
 			*f = rapid.Bool().Draw(t, "flag")
 		}
 		p := planOf(t, d, o, opt)
@@ -297,9 +296,9 @@ func TestNobodyIsRemovedWhomNobodyAskedToRemove(t *testing.T) {
 			if s.Op != OpRemove {
 				continue
 			}
-			f, orphan := d.Former[k]
+			_, orphan := d.Former[k]
 			require.False(t, wanted[s.PublicKey])
-			require.True(t, !orphan && opt.PruneForeign || orphan && (opt.PruneOrphaned || opt.PruneRevoked && (f.Revoked || f.Why != Deleted)))
+			require.True(t, !orphan && opt.PruneForeign || orphan && opt.PruneOrphaned)
 			require.False(t, slices.ContainsFunc(d.Rules, func(r Rule) bool { return *r.PublicKey == k }))
 		}
 		after := Classify(d, apply(t, o, p.Changes(slices.Concat(p.Groups()...))))

@@ -30,8 +30,7 @@ var ops = []string{OpRemove, OpUpdate, OpAdd, OpInterface, OpAdopt, OpAccept}
 type Options struct {
 	Missing       bool // add missing peers
 	Mismatched    bool // update mismatched ones
-	PruneRevoked  bool // remove orphaned peers that the panel wants gone and has not seen go
-	PruneOrphaned bool // remove all orphaned ones
+	PruneOrphaned bool // remove unknown peers that the panel once had
 	PruneForeign  bool
 	Adopt         bool // all unknown peers that are not removed
 	Accept        bool // of mismatched peers, and with Interface of its settings; wins over Mismatched

@@ -51,7 +51,6 @@ type UnknownPeer struct {
 	Origin              string // Orphaned or Foreign
 	Name                string // of an orphaned one: as the panel called it
 	Why                 string // of an orphaned one: Deleted, Disabled or Expired
-	Revoked             bool   // the panel wants it gone and has not seen that it is
 	Protected           bool   // by a rule: it is never removed
 	Reason              string // of that rule
 }

@@ -89,12 +89,11 @@ func (b *builder) considerUnknown(have *Peer) {
 	case st.shield != nil:
 		b.left[have.PublicKey] = "is protected by a rule"
 	}
-	prune := st.origin == Foreign && b.opt.PruneForeign || st.origin == Orphaned && b.opt.PruneOrphaned ||
-		(f.Revoked || f.held()) && b.opt.PruneRevoked
+	prune := st.origin == Foreign && b.opt.PruneForeign || st.origin == Orphaned && b.opt.PruneOrphaned
 	switch {
 	case st.ignore != nil:
 	case prune && st.shield == nil:
-		s.Op, s.Reason, s.Impact = OpRemove, "the panel never had it", b.cutOff(*have)
+		s.Op, s.Reason, s.Impact = OpRemove, "the panel does not know it", b.cutOff(*have)
 		if st.origin == Orphaned {
 			s.Reason = "the panel had it as " + quoted(f.Name) + ", which is " + f.Why
 		}

@@ -12,7 +12,7 @@ import (
 // Origins of an unknown peer.
 const (
 	Orphaned = "orphaned" // the panel had it on this node, and wants it there no more
-	Foreign  = "foreign"  // the panel never had it there
+	Foreign  = "foreign"  // the panel has no record of it
 )
 
 // Why a Former is not wanted any more.
@@ -28,9 +28,6 @@ type Former struct {
 	Name   string
 	Why    string // Deleted, Disabled or Expired
 	At     time.Time
-	// Revoked: the panel wants it gone and has not seen that it is. A peer that comes back after that is
-	// Orphaned all the same, and somebody else's doing.
-	Revoked bool
 }
 
 // held reports whether the panel has the peer's record still.
@@ -100,7 +97,7 @@ func (d Desired) standing(p Peer) standing {
 func (s standing) unknown(p Peer) UnknownPeer {
 	u := UnknownPeer{
 		PublicKey: p.PublicKey.String(), AllowedIPs: Texts(p.AllowedIPs), PersistentKeepalive: p.Keepalive,
-		Origin: s.origin, Name: s.former.Name, Why: s.former.Why, Revoked: s.former.Revoked || s.former.held(),
+		Origin: s.origin, Name: s.former.Name, Why: s.former.Why,
 	}
 	if s.shield != nil {
 		u.Protected, u.Reason = true, s.shield.Reason

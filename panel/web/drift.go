@@ -28,10 +28,9 @@ type unknownPeerData struct {
 	PublicKey           string   `json:"public_key"`
 	AllowedIPs          []string `json:"allowed_ips"`
 	PersistentKeepalive int      `json:"persistent_keepalive"`
-	Origin              string   `json:"origin" doc:"orphaned: the panel had it on this node; foreign: it never had it"`
+	Origin              string   `json:"origin" doc:"orphaned: the panel had it on this node; foreign: it does not know it"`
 	Name                string   `json:"name" doc:"of an orphaned one, as the panel called it"`
 	Why                 string   `json:"why" doc:"of an orphaned one: deleted, disabled or expired"`
-	Revoked             bool     `json:"revoked" doc:"the panel wants it gone and has not seen that it is"`
 	Protected           bool     `json:"protected" doc:"by a rule: it is never removed"`
 	Reason              string   `json:"reason" doc:"of that rule"`
 }

@@ -16,7 +16,7 @@ type planBody struct {
 	Mismatched    *bool    `json:"reconcile_mismatched" default:"true" doc:"false with accept_mismatched"`
 	RemoveUnknown *bool    `json:"remove_unknown" default:"false" doc:"both of the next two"`
 	PruneOrphaned *bool    `json:"prune_orphaned" default:"false" doc:"remove unknown peers that the panel once had on the node"`
-	PruneForeign  *bool    `json:"prune_foreign" default:"false" doc:"remove unknown peers that it never had"`
+	PruneForeign  *bool    `json:"prune_foreign" default:"false" doc:"remove unknown peers that it does not know"`
 	AdoptUnknown  *bool    `json:"adopt_unknown" default:"false" doc:"take unknown peers into the panel; the node is not written to"`
 	Accept        *bool    `json:"accept_mismatched" default:"false" doc:"what mismatched peers are on the node becomes the panel's wish; with reconcile_interface, its settings too"`
 	Interface     *bool    `json:"reconcile_interface" default:"false" doc:"put the settings of the interface right"`

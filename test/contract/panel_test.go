@@ -51,7 +51,7 @@ func TestDriftDetectionUnknownPeers(t *testing.T) {
 	require.Equal(t, true, r["has_drift"])
 	require.Equal(t, []any{map[string]any{
 		"public_key": k, "allowed_ips": []any{"10.8.0.100/32"}, "persistent_keepalive": 0.0, // the document's
-		"origin": "foreign", "name": "", "why": "", "revoked": false, "protected": false, "reason": "",
+		"origin": "foreign", "name": "", "why": "", "protected": false, "reason": "",
 	}}, r["unknown_peers"])
 	require.Equal(t, []any{}, r["ignored_peers"])
 	require.EqualValues(t, 1, summary(r)["unknown_count"])
