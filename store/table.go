@@ -107,6 +107,21 @@ func (t Table[T]) All(tx Tx, after string) iter.Seq2[Row[T], error] {
 	}
 }
 
+// IDs is All without the values.
+func (t Table[T]) IDs(tx Tx, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if t.err != nil {
+			yield("", t.err)
+			return
+		}
+		for rec, err := range tx.Scan(t.prefix, t.prefix+after) {
+			if !yield(strings.TrimPrefix(rec.Key, t.prefix), err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 // Decode reads a record or an event of the table.
 func (t Table[T]) Decode(key string, value []byte) (Row[T], error) {
 	row := Row[T]{ID: strings.TrimPrefix(key, t.prefix)}

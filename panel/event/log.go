@@ -26,8 +26,9 @@ type Log struct {
 	o    Options
 	busy chan struct{} // capacity 1: full while somebody writes
 
-	mu      sync.Mutex // protects pending; never held over I/O
+	mu      sync.Mutex // protects the next two; never held over I/O
 	pending *batch
+	news    chan struct{} // closed, and made anew, when more events are kept
 
 	last string // the newest id; the writer's alone. "": not read yet
 }
@@ -58,7 +59,7 @@ func New(o Options) *Log {
 	if o.Max == 0 {
 		o.Max = DefaultMax
 	}
-	return &Log{o: o, busy: make(chan struct{}, 1)}
+	return &Log{o: o, busy: make(chan struct{}, 1), news: make(chan struct{})}
 }
 
 // Append keeps the events, durably and in their order, before it returns. It sets their ids, and At where
@@ -164,6 +165,7 @@ func (l *Log) write(ctx context.Context, events []Event) error {
 		return fmt.Errorf("keep events: %w", err)
 	}
 	l.last = last
+	l.announce()
 	return nil
 }
 
@@ -185,8 +187,8 @@ func (l *Log) next(last string) (string, error) {
 
 // newest returns the newest id, "" where there is none.
 func newest(tx store.Tx) (string, error) {
-	for row, err := range eventTable.All(tx, "") {
-		return turn(row.ID), err
+	for id, err := range idsBefore(tx, "", "") {
+		return id, err
 	}
 	return "", nil
 }

@@ -53,30 +53,45 @@ func (l *Log) List(ctx context.Context, f Filter, p Page) (events []Event, next 
 
 // newestFirst yields the events of a node, or with "" all, that are older than the one before.
 func newestFirst(tx store.Tx, nodeID, before string) iter.Seq2[Event, error] {
-	after := ""
-	if before != "" {
-		after = turn(before)
-	}
 	return func(yield func(Event, error) bool) {
-		if nodeID == "" {
-			for row, err := range eventTable.All(tx, after) {
-				if !yield(row.Value.event(turn(row.ID)), err) || err != nil {
-					return
-				}
-			}
-			return
-		}
-		for row, err := range ofNode.In(nodeID).All(tx, after) {
-			var r record
+		for id, err := range idsBefore(tx, nodeID, before) {
+			var e Event
+			var found bool
 			if err == nil {
-				r, err = eventTable.Get(tx, row.ID)
+				e, found, err = get(tx, id)
 			}
-			if errors.Is(err, store.ErrNotFound) {
-				continue // swept meanwhile
-			}
-			if !yield(r.event(turn(row.ID)), err) || err != nil {
+			if (found || err != nil) && !yield(e, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+// idsBefore yields the ids of the events of a node, or with "" of all, that are older than the one before, the
+// newest first; "" is newer than all.
+func idsBefore(tx store.Tx, nodeID, before string) iter.Seq2[string, error] {
+	after := ""
+	if before != "" {
+		after = turn(before)
+	}
+	ids := eventTable.IDs(tx, after)
+	if nodeID != "" {
+		ids = ofNode.In(nodeID).IDs(tx, after)
+	}
+	return func(yield func(string, error) bool) {
+		for id, err := range ids {
+			if !yield(turn(id), err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// get reads one event; it may have been dropped.
+func get(tx store.Tx, id string) (e Event, found bool, err error) {
+	r, err := eventTable.Get(tx, turn(id))
+	if errors.Is(err, store.ErrNotFound) {
+		return e, false, nil
+	}
+	return r.event(id), err == nil, err
 }
