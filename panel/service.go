@@ -35,7 +35,10 @@ type Options struct {
 	PollInterval time.Duration
 	// Parallel bounds how many nodes are asked at the same time.
 	Parallel int
-	Logger   *slog.Logger
+	// EventsKeep and EventsMax bound what is kept of what happened, by age and by number.
+	EventsKeep time.Duration
+	EventsMax  int
+	Logger     *slog.Logger
 }
 
 // Service holds the use cases of the panel. See New.
@@ -79,7 +82,7 @@ func New(o Options) (*Service, error) {
 		states:     states{byNode: make(map[string]*nodeState)},
 		health:     healthBook{byNode: make(map[string]NodeStatus)},
 		interfaces: interfaceBook{byNode: make(map[string]seen)},
-		events:     event.New(event.Options{Store: o.Store, Now: o.Now, Rand: o.Rand}),
+		events:     event.New(event.Options{Store: o.Store, Now: o.Now, Rand: o.Rand, Keep: o.EventsKeep, Max: o.EventsMax}),
 		verdicts:   verdicts{byNode: make(map[string]verdict)},
 		memories:   memories{byNode: make(map[string]memory)},
 		slots:      make(map[string]*slot),
@@ -94,9 +97,6 @@ func orDefault[T comparable](v, fallback T) T {
 	}
 	return v
 }
-
-// Events is the log of what happened.
-func (s *Service) Events() *event.Log { return s.events }
 
 // Close frees the connections to the agents. No method may be called after it.
 func (s *Service) Close() { s.agents.close() }

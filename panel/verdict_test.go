@@ -14,7 +14,7 @@ import (
 // told are the events of a kind about the node, the oldest first.
 func (w *world) told(s *Service, kind event.Kind) []event.Event {
 	w.t.Helper()
-	all, _, err := s.Events().List(w.t.Context(), event.Filter{NodeID: w.id, Kinds: []event.Kind{kind}}, event.Page{})
+	all, _, err := s.Events(w.t.Context(), event.Filter{NodeID: w.id, Kinds: []event.Kind{kind}}, Page{})
 	require.NoError(w.t, err)
 	for i, j := 0, len(all)-1; i < j; i, j = i+1, j-1 {
 		all[i], all[j] = all[j], all[i]

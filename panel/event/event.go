@@ -1,6 +1,9 @@
 package event
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Kind says what happened. Kinds are stable: scripts and rules of notification name them.
 type Kind string
@@ -13,6 +16,9 @@ const (
 	ConditionChanged Kind = "condition.changed"  // a condition of a node is another
 )
 
+// Kinds are all of them.
+func Kinds() []Kind { return []Kind{DriftChanged, PlanMade, Reconciled, ConditionChanged} }
+
 // Severity ranks events for those who want to be told of few.
 type Severity string
 
@@ -23,17 +29,12 @@ const (
 	Critical Severity = "critical"
 )
 
+// Severities are all of them, the lowest first.
+func Severities() []Severity { return []Severity{Info, Warning, Critical} }
+
 // Rank orders severities; one that is not known is 0, below all others.
 func (s Severity) Rank() int {
-	switch s {
-	case Info:
-		return 1
-	case Warning:
-		return 2
-	case Critical:
-		return 3
-	}
-	return 0
+	return slices.Index(Severities(), s) + 1
 }
 
 // Event is one thing that happened.

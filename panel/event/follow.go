@@ -26,7 +26,7 @@ func (l *Log) Follow(ctx context.Context, f Filter, after string) iter.Seq2[Even
 					break
 				}
 				for _, e := range events {
-					if f.takes(e) && !yield(e, nil) {
+					if f.Takes(e) && !yield(e, nil) {
 						return
 					}
 				}

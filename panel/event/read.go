@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"time"
@@ -18,7 +19,8 @@ type Filter struct {
 	Since    time.Time
 }
 
-func (f Filter) takes(e Event) bool {
+// Takes reports whether the filter chooses the event.
+func (f Filter) Takes(e Event) bool {
 	return (f.NodeID == "" || e.NodeID == f.NodeID) &&
 		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, e.Kind)) &&
 		e.Severity.Rank() >= f.Severity.Rank() && !e.At.Before(f.Since)
@@ -32,13 +34,16 @@ type Page struct {
 
 // List returns events, the newest first, and the cursor of the next page; "" where there is none.
 func (l *Log) List(ctx context.Context, f Filter, p Page) (events []Event, next string, err error) {
+	if p.Cursor != "" && !isID(p.Cursor) {
+		return nil, "", fmt.Errorf("%w: the cursor is the id of no event", store.ErrKey)
+	}
 	err = l.o.Store.View(ctx, func(tx store.Tx) error {
 		events, next = []Event{}, ""
 		for e, err := range newestFirst(tx, f.NodeID, p.Cursor) {
 			switch {
 			case err != nil:
 				return err
-			case !f.takes(e):
+			case !f.Takes(e):
 			case p.Limit > 0 && len(events) == p.Limit:
 				next = events[p.Limit-1].ID
 				return nil

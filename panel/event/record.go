@@ -77,6 +77,12 @@ func turn(id string) string {
 	}, id)
 }
 
+// isID reports whether text may be the id of an event.
+func isID(text string) bool {
+	_, err := hex.DecodeString(strings.ReplaceAll(text, "-", ""))
+	return err == nil && len(text) == 36
+}
+
 // after returns the id that follows: of two events in one millisecond, or where the clock went back.
 func after(id string) (string, error) {
 	b, err := hex.DecodeString(strings.ReplaceAll(id, "-", ""))

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 )
@@ -45,6 +46,7 @@ type action struct {
 	body, data   reflect.Type // none's type for nothing
 	bodyOptional bool
 	media        string // of the answer; "" for the JSON envelope
+	streams      bool   // also server-sent events, for those who accept them
 	run          func(c *gin.Context) error
 }
 
@@ -88,6 +90,20 @@ func newAction[B, D any](h func(c *gin.Context, in B) (answer[D], error), option
 			c.Header("X-Next-Cursor", out.next)
 		}
 		return writeJSON(c, http.StatusOK, envelope{Status: true, Message: out.message, Data: out.data})
+	}
+	return a
+}
+
+// opStream is op that also answers with server-sent events, which stream writes.
+func opStream[B, D any](h func(c *gin.Context, in B) (answer[D], error), stream func(c *gin.Context) error) action {
+	a := newAction(h, false)
+	whole := a.run
+	a.streams = true
+	a.run = func(c *gin.Context) error {
+		if strings.Contains(c.GetHeader("Accept"), eventStream) {
+			return stream(c)
+		}
+		return whole(c)
 	}
 	return a
 }

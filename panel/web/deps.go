@@ -2,9 +2,11 @@ package web
 
 import (
 	"context"
+	"iter"
 
 	"github.com/wgfleet/wgfleet/panel"
 	"github.com/wgfleet/wgfleet/panel/drift"
+	"github.com/wgfleet/wgfleet/panel/event"
 )
 
 // UseCases are all that the API offers: *panel.Service.
@@ -13,6 +15,7 @@ type UseCases interface {
 	Interfaces
 	Peers
 	Drift
+	Events
 	Keys
 }
 
@@ -60,6 +63,16 @@ type Drift interface {
 	Reconcile(ctx context.Context, nodeID string, o panel.ReconcileOptions) (panel.ReconcileResult, error)
 	// PlanAll plans for these nodes, or for all enabled ones, side by side.
 	PlanAll(ctx context.Context, nodeIDs []string, o panel.ReconcileOptions) ([]panel.NodePlan, error)
+}
+
+// Events are the use cases behind /api/events.
+type Events interface {
+	Events(ctx context.Context, f event.Filter, p panel.Page) (events []event.Event, next string, err error)
+	NodeEvents(ctx context.Context, nodeID string, f event.Filter, p panel.Page) (events []event.Event, next string, err error)
+	// LastEvent is the id of the newest one.
+	LastEvent(ctx context.Context) (string, error)
+	// FollowEvents yields what comes after an event until ctx ends, whose cause is the last pair.
+	FollowEvents(ctx context.Context, after string) iter.Seq2[event.Event, error]
 }
 
 // Keys are the use cases behind /api/keys, and the door.

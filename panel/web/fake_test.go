@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -57,6 +58,7 @@ type fake struct {
 	up        *bool
 	tested    panel.NodeTest
 	config    string
+	locked    atomic.Bool // no key opens the door any more
 }
 
 func newFake() *fake {
@@ -337,6 +339,9 @@ func (f *fake) DeleteKey(_ context.Context, id string) error {
 
 // Authenticate is the door: err does not hold for it, so that what is behind can be made to fail.
 func (f *fake) Authenticate(_ context.Context, token string) (panel.Key, error) {
+	if f.locked.Load() {
+		return panel.Key{}, fmt.Errorf("key: %w", panel.ErrUnauthorized)
+	}
 	switch token {
 	case adminToken:
 		return panel.Key{ID: "k-admin", Name: "the admin", Role: panel.RoleAdmin}, nil

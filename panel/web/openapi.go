@@ -108,7 +108,11 @@ func (d *description) success(r route) (*openapi3.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		return good.WithContent(openapi3.NewContentWithJSONSchema(envelopeOf(ref))), nil
+		content := openapi3.NewContentWithJSONSchema(envelopeOf(ref))
+		if r.streams {
+			content[eventStream] = openapi3.NewMediaType().WithSchema(openapi3.NewStringSchema())
+		}
+		return good.WithContent(content), nil
 	case "application/json":
 		return good.WithContent(openapi3.NewContentWithJSONSchema(openapi3.NewObjectSchema().WithAnyAdditionalProperties())), nil
 	default:

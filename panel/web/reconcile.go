@@ -230,20 +230,14 @@ func fromPlan(p panel.Planned) planData {
 }
 
 func fromStep(s drift.Step) actionData {
-	d := actionData{
+	before, after := s.States()
+	return actionData{
 		ID: s.ID(), Op: s.Op, Peer: orNull(s.PublicKey), Name: s.Name, PeerID: s.PeerID,
+		Before: objectOrNull(before), After: objectOrNull(after),
 		Changes: each(s.Changes, fromMismatch),
 		Takes:   each(s.Takes, func(t drift.Take) takeData { return takeData{t.Prefix.String(), t.From} }),
 		Reason:  s.Reason, Impact: s.Impact,
 	}
-	before, after := s.States()
-	if before != nil {
-		d.Before = &before
-	}
-	if after != nil {
-		d.After = &after
-	}
-	return d
 }
 
 // orNull is null for "".

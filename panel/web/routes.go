@@ -25,6 +25,7 @@ func (s *Server) table(g prometheus.Gatherer) []route {
 	routes = append(routes, s.nodeRoutes()...)
 	routes = append(routes, s.peerRoutes()...)
 	routes = append(routes, s.driftRoutes()...)
+	routes = append(routes, s.eventRoutes()...)
 	routes = append(routes, s.keyRoutes()...)
 	if g != nil {
 		routes = append(routes, route{
@@ -91,6 +92,16 @@ func (s *Server) driftRoutes() []route {
 		{method: http.MethodPost, path: "/api/drift/plan", summary: "Plan for several nodes, side by side", role: roleAdmin, errors: writes, action: opOptional(s.planFleet)},
 		{method: http.MethodPost, path: "/api/nodes/{id}/adopt", summary: "Take the peers that the panel does not know into it, untouched", role: roleAdmin, errors: writes, action: opOptional(s.adopt)},
 		{method: http.MethodPost, path: "/api/nodes/{id}/accept", summary: "Take what differs on the node as the panel's wish", role: roleAdmin, errors: writes, action: opOptional(s.accept)},
+	}
+}
+
+func (s *Server) eventRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/api/events", role: roleViewer, query: eventsQuery,
+			summary: "What happened, the newest first; with Accept: text/event-stream, what happens", action: opStream(s.listEvents, s.streamEvents),
+		},
+		{method: http.MethodGet, path: "/api/drift/nodes/{id}/history", summary: "What happened to a node, the newest first", role: roleViewer, query: historyQuery, action: op(s.nodeHistory)},
 	}
 }
 

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,6 +43,9 @@ type Server struct {
 	openAPI []byte // the description
 	docs    []byte // its page
 	engine  *gin.Engine
+
+	closing context.Context //nolint:containedctx // of all streams: it ends with the server
+	close   context.CancelFunc
 }
 
 // New makes a Server. It errs where the use cases are missing, on a proxy that is no address, a limit without
@@ -67,6 +71,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		panel: o.Panel, log: o.Logger, now: o.Now, limits: limits, metrics: metrics, version: o.Version,
 	}
+	s.closing, s.close = context.WithCancel(context.Background())
 	s.routes = s.table(o.Gatherer)
 	if s.openAPI, s.docs, err = describe(s.routes, o.Version); err != nil {
 		return nil, fmt.Errorf("describe the API: %w", err)
@@ -79,6 +84,9 @@ func New(o Options) (*Server, error) {
 
 // Handler serves the API.
 func (s *Server) Handler() http.Handler { return s.engine }
+
+// EndStreams ends all streams, so that a server may stop that has some; no other one begins.
+func (s *Server) EndStreams() { s.close() }
 
 // releaseMode keeps gin from printing; it is a setting of the whole process.
 var releaseMode = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })

@@ -39,6 +39,9 @@ type Settings struct {
 // maxRateLimit is in requests a second; who wants more wants none.
 const maxRateLimit = 1e6
 
+// maxAge bounds what may be kept; it is far below what a Duration holds.
+const maxAge = 3650 * 24 * time.Hour
+
 // BackendAuto takes the best backend that works here.
 const BackendAuto = "auto"
 
@@ -67,6 +70,8 @@ type PanelSettings struct {
 	AgentCA        string // "": the system's
 	ClientCert     string
 	ClientKey      string
+	EventsKeep     time.Duration
+	EventsMax      int
 }
 
 // TLSFiles name PEM files. Cert "" means no TLS.
@@ -116,6 +121,21 @@ func (p *problems) number(key string, lowest, highest int, what string) int {
 		return 0
 	}
 	return n
+}
+
+// age reads a time of at least an hour, in days as well.
+func (p *problems) age(key string) time.Duration {
+	text := p.values[key]
+	d, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n int
+		n, err = strconv.Atoi(days)
+		d = time.Duration(min(n, 10_000)) * 24 * time.Hour
+	}
+	if err != nil || d < time.Hour || d > maxAge {
+		p.add(key, "%q is not a time from 1h to 3650d, for example 90d or 36h", text)
+	}
+	return d
 }
 
 func (p *problems) toggle(key string) bool {
@@ -199,6 +219,8 @@ func (p *problems) panel() PanelSettings {
 		AgentCA:        p.values[keyAgentCA],
 		ClientCert:     p.values[keyClientCert],
 		ClientKey:      p.values[keyClientKey],
+		EventsKeep:     p.age(keyEventsKeep),
+		EventsMax:      p.number(keyEventsMax, 1000, 10_000_000, "a number of events"),
 	}
 }
 

@@ -48,7 +48,7 @@ func TestDefaults(t *testing.T) {
 		Host: "0.0.0.0", Port: 8080, Secret: goodSecret, MaxTimestampAge: 300 * time.Second,
 		Hooks: server.HooksLocal, ExposeSecrets: server.ExposeSecure, Metrics: server.MetricsOpen,
 	}, s.Agent)
-	require.Equal(t, PanelSettings{Host: "127.0.0.1", Port: 10086}, s.Panel)
+	require.Equal(t, PanelSettings{Host: "127.0.0.1", Port: 10086, EventsKeep: 90 * 24 * time.Hour, EventsMax: 100_000}, s.Panel)
 }
 
 // Every setting can be given by flag, variable and YAML key, and the flag wins over the variable,
@@ -147,6 +147,9 @@ func TestBadValues(t *testing.T) {
 		{"WG_AGENT_LOG_LEVEL", "TRACE", "expected DEBUG, INFO, WARNING, ERROR"},
 		{"WG_AGENT_LOG_LEVEL", "", "expected DEBUG, INFO, WARNING, ERROR"},
 		{"WG_AGENT_LOG_LEVEL", "info", "expected DEBUG, INFO, WARNING, ERROR"},
+		{"WGFLEET_EVENTS_KEEP", "99999999999999d", "is not a time from 1h to 3650d"},
+		{"WGFLEET_EVENTS_KEEP", "1m", "is not a time from 1h to 3650d"},
+		{"WGFLEET_EVENTS_MAX", "1", "expected 1000 to 10000000"},
 		{"WGFLEET_RATE_LIMIT", "0", "above 0 to 1000000: write off for none"},
 		{"WGFLEET_RATE_LIMIT", "NaN", "above 0 to 1000000: write off for none"},
 		{"WGFLEET_RATE_LIMIT", "none", "above 0 to 1000000: write off for none"},

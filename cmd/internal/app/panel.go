@@ -103,7 +103,9 @@ func (p *process) newService(ctx context.Context) (*panel.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	service, err := panel.New(panel.Options{Store: records, Dial: dial, Logger: p.log})
+	service, err := panel.New(panel.Options{
+		Store: records, Dial: dial, Logger: p.log, EventsKeep: p.Panel.EventsKeep, EventsMax: p.Panel.EventsMax,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -187,13 +189,15 @@ func (p *process) newPanelHTTP(service *panel.Service) (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &http.Server{
+	h := &http.Server{
 		Handler:           api.Handler(),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       bodyTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
-	}, nil
+	}
+	h.RegisterOnShutdown(api.EndStreams)
+	return h, nil
 }
 
 func (p *process) panelRateLimit() web.RateLimit {

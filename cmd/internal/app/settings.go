@@ -34,6 +34,8 @@ const (
 	keyAgentCA        = "panel.agent_ca_file"
 	keyClientCert     = "panel.agent_client_cert"
 	keyClientKey      = "panel.agent_client_key"
+	keyEventsKeep     = "panel.events_keep"
+	keyEventsMax      = "panel.events_max"
 
 	keyNoAgent        = "agent.disabled"
 	keyHost           = "agent.host"
@@ -101,6 +103,8 @@ var settings = []setting{
 	{keyAgentCA, "WGFLEET_AGENT_CA_FILE", "agent-ca-file", "", text, "CA file that agents' certificates must come from (default: the system's)"},
 	{keyClientCert, "WGFLEET_AGENT_CLIENT_CERT", "agent-client-cert", "", text, "certificate file that the panel shows to agents (PEM)"},
 	{keyClientKey, "WGFLEET_AGENT_CLIENT_KEY", "agent-client-key", "", text, "key file of that certificate (PEM)"},
+	{keyEventsKeep, "WGFLEET_EVENTS_KEEP", "events-keep", "90d", text, "how long the panel keeps what happened, for example 90d or 36h"},
+	{keyEventsMax, "WGFLEET_EVENTS_MAX", "events-max", "100000", text, "how many events the panel keeps, the newest"},
 }
 
 func settingOf(key string) setting {

@@ -187,3 +187,33 @@ type NodeTest struct {
 	Interfaces    []string `json:"interfaces"`
 	Error         string   `json:"error"`
 }
+
+// Event is one thing that happened.
+type Event struct {
+	ID       string        `json:"id"`
+	At       time.Time     `json:"at"`
+	Kind     string        `json:"kind"`
+	Severity string        `json:"severity"`
+	NodeID   string        `json:"node_id"`
+	NodeName string        `json:"node_name"`
+	Actor    Actor         `json:"actor"`
+	Message  string        `json:"message"`
+	Changes  []EventChange `json:"changes"`
+}
+
+// Actor is who asked for something.
+type Actor struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+}
+
+// EventChange is what happened to one peer, or to the interface.
+type EventChange struct {
+	Op      string         `json:"op"`
+	Peer    string         `json:"peer"`
+	Name    string         `json:"name"`
+	Before  map[string]any `json:"before"`
+	After   map[string]any `json:"after"`
+	Outcome string         `json:"outcome"`
+	Error   string         `json:"error"`
+}

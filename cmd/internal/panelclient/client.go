@@ -172,11 +172,33 @@ type reply struct {
 }
 
 func (c *Client) send(ctx context.Context, method, path string, query url.Values, body any) (reply, error) {
+	req, err := c.request(ctx, method, path, query, body)
+	if err != nil {
+		return reply{}, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return reply{}, c.unreachable(ctx, err)
+	}
+	return c.read(ctx, resp)
+}
+
+// read takes an answer to its end.
+func (c *Client) read(ctx context.Context, resp *http.Response) (reply, error) {
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return reply{}, c.unreachable(ctx, err)
+	}
+	return reply{status: resp.StatusCode, header: resp.Header, body: raw}, nil
+}
+
+func (c *Client) request(ctx context.Context, method, path string, query url.Values, body any) (*http.Request, error) {
 	var payload io.Reader = http.NoBody
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
-			return reply{}, fmt.Errorf("encode the request: %w", err)
+			return nil, fmt.Errorf("encode the request: %w", err)
 		}
 		payload = bytes.NewReader(b)
 	}
@@ -184,7 +206,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	u.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), payload)
 	if err != nil {
-		return reply{}, fmt.Errorf("make the request: %w", err)
+		return nil, fmt.Errorf("make the request: %w", err)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -192,16 +214,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	if c.key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.key)
 	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return reply{}, c.unreachable(ctx, err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return reply{}, c.unreachable(ctx, err)
-	}
-	return reply{status: resp.StatusCode, header: resp.Header, body: raw}, nil
+	return req, nil
 }
 
 // unreachable puts a failed exchange into words; a cancelled one keeps its cause.
