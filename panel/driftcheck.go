@@ -47,6 +47,9 @@ func (s *Service) observeOnce(ctx context.Context, st *nodeState, full bool) (lo
 		return look{}, err
 	}
 	l := look{desired: st.drift(a)}
+	if l.desired.Rules, err = s.rulesFor(ctx, n.ID); err != nil {
+		return l, err
+	}
 	q := client.Query{IfNot: l.desired.Digest}
 	if full {
 		q.IfNot = ""

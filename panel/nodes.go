@@ -204,6 +204,7 @@ func (s *Service) DeleteNode(ctx context.Context, id string) error {
 	s.agents.drop(id)
 	s.health.drop(id)
 	s.interfaces.drop(id)
+	s.rules.forget()
 	s.verdicts.drop(id)
 	s.forget(id)
 	return nil
@@ -242,7 +243,7 @@ func (s *Service) deletePeersOf(ctx context.Context, id string, limit int) (left
 		if err := releaseNode(tx, r.node(id)); err != nil {
 			return err
 		}
-		if err := errors.Join(memoryTable.Delete(tx, id), forgetFormers(tx, id, 0)); err != nil {
+		if err := errors.Join(memoryTable.Delete(tx, id), forgetFormers(tx, id, 0), forgetRules(tx, id)); err != nil {
 			return err
 		}
 		return nodeTable.Delete(tx, id)

@@ -52,6 +52,7 @@ type Service struct {
 	verdicts   verdicts
 	memories   memories
 	plans      planBook
+	rules      ruleBook
 
 	mu    sync.Mutex // protects slots and taken
 	slots map[string]*slot

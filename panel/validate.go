@@ -53,6 +53,18 @@ func (p *problems) name(field, s string) string {
 	return s
 }
 
+// sentence returns text for people without spaces around it, which may be empty.
+func (p *problems) sentence(field, s string, most int) string {
+	s = strings.TrimSpace(s)
+	switch {
+	case utf8.RuneCountInString(s) > most:
+		p.add(field, "is too long: %d characters at most", most)
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
+		p.add(field, "holds characters that can't be printed")
+	}
+	return s
+}
+
 func (p *problems) agentURL(field, s string) string {
 	s = strings.TrimSpace(s)
 	if len(s) > maxURL {

@@ -162,6 +162,7 @@ func (c *console) printReport(r namedReport) {
 		return
 	case r.Status == panelclient.InSync:
 		c.printf("%s: %s\n", c.paint(bold, name), c.paint(green, "in sync"))
+		c.printIgnored(r.Ignored)
 		c.printFileDrift(r.Report)
 		return
 	case r.Status != panelclient.Drifted:
@@ -180,12 +181,35 @@ func (c *console) printReport(r namedReport) {
 		}
 	}
 	for _, p := range r.Unknown {
-		c.printf("  unknown     %s %s\n", p.PublicKey, plain(p.AllowedIPs))
+		c.printf("  unknown     %s %s%s\n", p.PublicKey, plain(p.AllowedIPs), standing(p))
 	}
+	c.printIgnored(r.Ignored)
 	for _, m := range r.Interface {
 		c.printf("  interface   %s: expected %s, is %s\n", m.Field, plain(m.Expected), plain(m.Actual))
 	}
 	c.printFileDrift(r.Report)
+}
+
+// printIgnored shows unknown peers that are no drift: a rule must not hide them.
+func (c *console) printIgnored(peers []panelclient.UnknownPeer) {
+	for _, p := range peers {
+		c.printf("  ignored     %s %s%s\n", p.PublicKey, plain(p.AllowedIPs), standing(p))
+	}
+}
+
+// standing says what is known of an unknown peer.
+func standing(p panelclient.UnknownPeer) string {
+	text := ""
+	if p.Origin == "orphaned" {
+		text = fmt.Sprintf(", was %s here and is %s", printable(p.Name), p.Why)
+	}
+	if p.Protected {
+		text += ", protected"
+	}
+	if p.Reason != "" {
+		text += ": " + printable(p.Reason)
+	}
+	return text
 }
 
 // watchDrift prints a look whenever it differs from the last one, until it is interrupted. A panel

@@ -14,10 +14,11 @@ const (
 	PlanMade         Kind = "plan.made"          // somebody was shown a plan
 	Reconciled       Kind = "reconcile.finished" // a plan was carried out, wholly or in part, or failed
 	ConditionChanged Kind = "condition.changed"  // a condition of a node is another
+	RuleChanged      Kind = "rule.changed"       // somebody said otherwise which unknown peers are left alone
 )
 
 // Kinds are all of them.
-func Kinds() []Kind { return []Kind{DriftChanged, PlanMade, Reconciled, ConditionChanged} }
+func Kinds() []Kind { return []Kind{DriftChanged, PlanMade, Reconciled, ConditionChanged, RuleChanged} }
 
 // Severity ranks events for those who want to be told of few.
 type Severity string

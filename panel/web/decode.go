@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
@@ -118,7 +119,7 @@ func (d *decoder) value(path string, raw json.RawMessage, v reflect.Value) {
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(path, raw, v.Elem())
-	case v.Kind() == reflect.Struct:
+	case v.Kind() == reflect.Struct && v.Type() != reflect.TypeFor[time.Time]():
 		d.object(path, raw, v)
 	default:
 		if err := json.Unmarshal(raw, v.Addr().Interface()); err != nil {
@@ -168,6 +169,8 @@ func expected(t reflect.Type) string {
 		return "a whole number from 0 to 4294967295"
 	case reflect.Slice:
 		return "a list of texts"
+	case reflect.Struct:
+		return "a time as in RFC 3339, for example 2026-01-31T12:00:00Z"
 	default:
 		return "a whole number"
 	}

@@ -15,6 +15,7 @@ type UseCases interface {
 	Interfaces
 	Peers
 	Drift
+	Rules
 	Events
 	Keys
 }
@@ -63,6 +64,15 @@ type Drift interface {
 	Reconcile(ctx context.Context, nodeID string, o panel.ReconcileOptions) (panel.ReconcileResult, error)
 	// PlanAll plans for these nodes, or for all enabled ones, side by side.
 	PlanAll(ctx context.Context, nodeIDs []string, o panel.ReconcileOptions) ([]panel.NodePlan, error)
+}
+
+// Rules are the use cases behind /api/drift/rules.
+type Rules interface {
+	Rules(ctx context.Context, p panel.Page) (rules []panel.Rule, next string, err error)
+	Rule(ctx context.Context, id string) (panel.Rule, error)
+	CreateRule(ctx context.Context, in panel.RuleInput) (panel.Rule, error)
+	UpdateRule(ctx context.Context, id string, in panel.RuleInput) (panel.Rule, error)
+	DeleteRule(ctx context.Context, id string) error
 }
 
 // Events are the use cases behind /api/events.

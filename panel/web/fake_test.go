@@ -52,6 +52,7 @@ type fake struct {
 
 	nodeInput panel.NodeInput
 	peerInput panel.PeerInput
+	ruleInput panel.RuleInput
 	placed    string
 	options   panel.ReconcileOptions
 	offline   bool

@@ -193,6 +193,9 @@ func fill(r route) string {
 	if strings.HasPrefix(r.path, "/api/keys") {
 		id = "k1"
 	}
+	if strings.HasPrefix(r.path, "/api/drift/rules") {
+		id = "r1"
+	}
 	return strings.NewReplacer("{id}", id, "{peer_id}", "p1").Replace(r.path)
 }
 

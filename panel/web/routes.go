@@ -25,6 +25,7 @@ func (s *Server) table(g prometheus.Gatherer) []route {
 	routes = append(routes, s.nodeRoutes()...)
 	routes = append(routes, s.peerRoutes()...)
 	routes = append(routes, s.driftRoutes()...)
+	routes = append(routes, s.ruleRoutes()...)
 	routes = append(routes, s.eventRoutes()...)
 	routes = append(routes, s.keyRoutes()...)
 	if g != nil {
@@ -92,6 +93,17 @@ func (s *Server) driftRoutes() []route {
 		{method: http.MethodPost, path: "/api/drift/plan", summary: "Plan for several nodes, side by side", role: roleAdmin, errors: writes, action: opOptional(s.planFleet)},
 		{method: http.MethodPost, path: "/api/nodes/{id}/adopt", summary: "Take the peers that the panel does not know into it, untouched", role: roleAdmin, errors: writes, action: opOptional(s.adopt)},
 		{method: http.MethodPost, path: "/api/nodes/{id}/accept", summary: "Take what differs on the node as the panel's wish", role: roleAdmin, errors: writes, action: opOptional(s.accept)},
+	}
+}
+
+func (s *Server) ruleRoutes() []route {
+	const rules, rule = "/api/drift/rules", "/api/drift/rules/{id}"
+	return []route{
+		{method: http.MethodGet, path: rules, summary: "List the rules on unknown peers", role: roleViewer, query: pageQuery, action: op(s.listRules)},
+		{method: http.MethodPost, path: rules, summary: "Leave some unknown peers alone, for a time or for good", role: roleAdmin, errors: conflicts, action: op(s.createRule)},
+		{method: http.MethodGet, path: rule, summary: "Show a rule", role: roleViewer, action: op(s.getRule)},
+		{method: http.MethodPut, path: rule, summary: "Change what the body names", role: roleAdmin, action: op(s.updateRule)},
+		{method: http.MethodDelete, path: rule, summary: "Delete a rule", role: roleAdmin, action: op(s.deleteRule)},
 	}
 }
 

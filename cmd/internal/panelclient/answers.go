@@ -55,6 +55,7 @@ type Report struct {
 	Status     string           `json:"status"`
 	Error      string           `json:"error"`
 	Unknown    []UnknownPeer    `json:"unknown_peers"`
+	Ignored    []UnknownPeer    `json:"ignored_peers"`
 	Missing    []MissingPeer    `json:"missing_peers"`
 	Mismatched []MismatchedPeer `json:"mismatched_peers"`
 	Interface  []Mismatch       `json:"interface_mismatches"`
@@ -83,6 +84,37 @@ type FileMismatch struct {
 type UnknownPeer struct {
 	PublicKey  string   `json:"public_key"`
 	AllowedIPs []string `json:"allowed_ips"`
+	Origin     string   `json:"origin"` // orphaned or foreign
+	Name       string   `json:"name"`   // of an orphaned one
+	Why        string   `json:"why"`    // deleted, disabled or expired
+	Protected  bool     `json:"protected"`
+	Reason     string   `json:"reason"` // of the rule that protects or ignores it
+}
+
+// Rule says what is done about some unknown peers.
+type Rule struct {
+	ID         string     `json:"id"`
+	NodeID     *string    `json:"node_id"` // nil: of all nodes
+	Action     string     `json:"action"`
+	PublicKey  *string    `json:"public_key"`
+	AllowedIPs *string    `json:"allowed_ips"`
+	Name       *string    `json:"name"`
+	Until      *time.Time `json:"until"`
+	Reason     string     `json:"reason"`
+	InForce    bool       `json:"in_force"`
+}
+
+// About says which peers the rule chooses.
+func (r Rule) About() string {
+	switch {
+	case r.PublicKey != nil:
+		return "key " + *r.PublicKey
+	case r.AllowedIPs != nil:
+		return "in " + *r.AllowedIPs
+	case r.Name != nil:
+		return "called " + *r.Name
+	}
+	return "none"
 }
 
 // MissingPeer is in the panel but not on the node.
