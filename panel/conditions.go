@@ -147,8 +147,20 @@ func syncedCondition(r drift.Report) Condition {
 	return c
 }
 
+// unwatched are the conditions of a node that the policy says not to look at.
+func unwatched(conditions []Condition) []Condition {
+	out := slices.Clone(conditions)
+	for i := range out {
+		if out[i].Type == ConditionSynced {
+			out[i].Status, out[i].Reason, out[i].Message = "Unknown", "NotWatched", "the drift mode of the node is off: nobody looks"
+		}
+	}
+	return out
+}
+
 // healthy follows from the other conditions: the first that is not true tells why not. Drift makes no node
-// unhealthy: it can be put right.
+// unhealthy: it can be put right. Where healing
+// was given up, somebody must look.
 func (s *NodeStatus) healthy() Condition {
 	c := Condition{Type: ConditionHealthy, Status: "True", Reason: "AllWell"}
 	for _, name := range []string{ConditionReachable, ConditionClockInSync} {
@@ -156,6 +168,9 @@ func (s *NodeStatus) healthy() Condition {
 			c.Status, c.Reason, c.Message = other.Status, name+other.Reason, other.Message
 			return c
 		}
+	}
+	if s.Stopped {
+		c.Status, c.Reason, c.Message = "False", "HealingStopped", s.Healing
 	}
 	return c
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/panel/drift"
+	"github.com/wgfleet/wgfleet/panel/policy"
 )
 
 // Defaults of the panel for what neither a peer nor its node says.
@@ -35,12 +36,13 @@ type Node struct {
 	TLSPin            string // hex SHA-256 of the agent's certificate, "" for none
 	AllowPlainSecrets bool   // send keys over plain HTTP beyond loopback
 	Wish              InterfaceWish
-	AgentID           string // pinned at the first signed contact; "" before, and for an original agent
-	SpeaksV2          bool   // it did once: from then on unsigned answers are refused
-	Trust             uint64 // grows when AgentID and SpeaksV2 are forgotten on purpose
-	SeenPublicKey     string // the interface's, last seen; "": never
-	SeenListenPort    int    // 0: never seen
-	Revision          uint64 // grows with each change of desired state of the node or its peers
+	Drift             policy.Input // what of the policy is this node's own
+	AgentID           string       // pinned at the first signed contact; "" before, and for an original agent
+	SpeaksV2          bool         // it did once: from then on unsigned answers are refused
+	Trust             uint64       // grows when AgentID and SpeaksV2 are forgotten on purpose
+	SeenPublicKey     string       // the interface's, last seen; "": never
+	SeenListenPort    int          // 0: never seen
+	Revision          uint64       // grows with each change of desired state of the node or its peers
 	CreatedAt         time.Time
 	UpdatedAt         time.Time
 }
@@ -76,6 +78,8 @@ type NodeStatus struct {
 	Error      string // what the last contact failed of, in one sentence; of an online node, too
 	Conditions []Condition
 	Drift      string // the verdict of the last look, of package drift; "": never looked at
+	Healing    string // why not all is put right by itself, one sentence; "": it is, or need not be
+	Stopped    bool   // healing was given up
 }
 
 // Condition is one verdict on a node, as in Kubernetes.
@@ -93,11 +97,13 @@ type NodeView struct {
 	Node
 	Status    NodeStatus
 	PeerCount int
+	Policy    policy.Policy // that holds: the fleet's with the node's own over it
 }
 
-// Verdict is what is known of the node's drift now: the last look's, of a node that answers still.
+// Verdict is what is known of the node's drift now: the last look's, of a node that answers still and is
+// looked at.
 func (v NodeView) Verdict() string {
-	if !v.Enabled || v.Status.Health != HealthOnline || v.Status.Error != "" || v.Status.Drift == "" {
+	if !v.Enabled || v.Policy.Mode == policy.Off || v.Status.Health != HealthOnline || v.Status.Error != "" || v.Status.Drift == "" {
 		return drift.Unknown
 	}
 	return v.Status.Drift
@@ -118,6 +124,7 @@ type NodeInput struct {
 	TLSPin            *string
 	AllowPlainSecrets *bool
 	Overrides         OverridesInput
+	Drift             PolicyInput
 }
 
 // OverridesInput changes overrides.

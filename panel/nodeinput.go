@@ -47,6 +47,7 @@ func (in NodeInput) apply(n *Node) error {
 	}
 	in.limits(n, &p)
 	in.overrides(n, &p)
+	n.Drift = in.Drift.apply(n.Drift, "drift.", &p)
 	return p.err()
 }
 

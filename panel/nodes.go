@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/panel/policy"
 	"github.com/wgfleet/wgfleet/store"
 )
 
@@ -29,7 +30,15 @@ func (s *Service) Nodes(ctx context.Context, p Page) (nodes []NodeView, next str
 		}
 		return nil
 	})
-	return nodes, next, pageError(err)
+	if err != nil {
+		return nil, "", pageError(err)
+	}
+	for i := range nodes {
+		if nodes[i], err = s.withPolicy(ctx, nodes[i]); err != nil {
+			return nil, "", err
+		}
+	}
+	return nodes, next, nil
 }
 
 // pageError tells a cursor that is none from a failure.
@@ -52,6 +61,19 @@ func (s *Service) Node(ctx context.Context, id string) (NodeView, error) {
 		v = s.nodeView(id, r)
 		return err
 	})
+	if err != nil {
+		return v, err
+	}
+	return s.withPolicy(ctx, v)
+}
+
+// withPolicy adds which policy holds. A node that nobody looks at is not known to be in sync.
+func (s *Service) withPolicy(ctx context.Context, v NodeView) (NodeView, error) {
+	var err error
+	v.Policy, err = s.policyOf(ctx, v.Node)
+	if v.Policy.Mode == policy.Off {
+		v.Status.Drift, v.Status.Conditions = "", unwatched(v.Status.Conditions)
+	}
 	return v, err
 }
 
@@ -110,7 +132,7 @@ func (s *Service) insertNode(ctx context.Context, n Node) (NodeView, error) {
 	if err != nil {
 		return NodeView{}, err
 	}
-	return NodeView{Node: n, Status: s.health.of(n.ID)}, nil
+	return s.withPolicy(ctx, NodeView{Node: n, Status: s.health.of(n.ID)})
 }
 
 func claimNode(tx store.Tx, n Node) error {
@@ -175,7 +197,10 @@ func (s *Service) changeNode(ctx context.Context, id string, change func(*Node) 
 		v = s.nodeView(id, r)
 		return nodeTable.Put(tx, id, r)
 	})
-	return v, err
+	if err != nil {
+		return v, err
+	}
+	return s.withPolicy(ctx, v)
 }
 
 // deleteTimeout bounds forgetting a node, which a caller who hangs up does not stop.

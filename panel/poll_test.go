@@ -177,7 +177,7 @@ func TestHealthIsPolled(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var run sync.WaitGroup
-		run.Go(func() { require.NoError(t, s.Run(ctx)) })
+		run.Go(func() { require.NoError(t, s.pollLoop(ctx)) })
 
 		later(11 * time.Second)
 		require.Equal(t, HealthOnline, status(a).Health)

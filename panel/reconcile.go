@@ -20,6 +20,15 @@ func (s *Service) Reconcile(ctx context.Context, nodeID string, o ReconcileOptio
 	if err != nil {
 		return ReconcileResult{}, err
 	}
+	result, err := s.reconcile(ctx, nodeID, o, agreed, nil)
+	if err == nil && !o.DryRun {
+		s.keepers.forgive(nodeID)
+	}
+	return result, err
+}
+
+// reconcile carries out what somebody agreed to, or what healing allows; one of both is nil, or both are.
+func (s *Service) reconcile(ctx context.Context, nodeID string, o ReconcileOptions, agreed *agreement, h *healing) (ReconcileResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, DefaultWriteTimeout)
 	defer cancel()
 	release, err := s.hold(ctx, nodeID)
@@ -27,7 +36,7 @@ func (s *Service) Reconcile(ctx context.Context, nodeID string, o ReconcileOptio
 		return ReconcileResult{}, err
 	}
 	defer release()
-	r := &reconciler{s: s, o: o, agreed: agreed, result: ReconcileResult{
+	r := &reconciler{s: s, o: o, agreed: agreed, healing: h, result: ReconcileResult{
 		Added: []string{}, Updated: []string{}, Removed: []string{}, Adopted: []string{}, Accepted: []string{}, Interface: []string{},
 		Errors: []ReconcileError{}, DryRun: o.DryRun,
 	}}
@@ -75,12 +84,15 @@ func hasCode(err error, code string) bool {
 
 // reconciler is one call of Reconcile.
 type reconciler struct {
-	s      *Service
-	o      ReconcileOptions
-	agreed *agreement   // nil: no plan was named
-	node   Node         // as it was when the plan was made
-	did    []drift.Step // by all attempts
-	result ReconcileResult
+	s       *Service
+	o       ReconcileOptions
+	agreed  *agreement   // nil: no plan was named
+	healing *healing     // nil: somebody asked
+	node    Node         // as it was when the plan was made
+	did     []drift.Step // by all attempts
+	// massRemoval: the plan at hand may remove what the agent refuses otherwise.
+	massRemoval bool
+	result      ReconcileResult
 }
 
 // run is one attempt. What an attempt before it did stays in the result.
@@ -133,6 +145,12 @@ func (r *reconciler) decide(ctx context.Context, st *nodeState, first look) erro
 		}
 	}
 	plan := whole
+	if r.healing != nil {
+		if r.o.Only = r.healing.choose(ctx, r.s, st, first, whole); r.o.Only == nil {
+			r.result.Planned = plannedOf(st, first, drift.Plan{Steps: []drift.Step{}})
+			return nil
+		}
+	}
 	if r.o.Only != nil {
 		if plan, err = r.plan(ctx, st, first, r.o.Only); err != nil {
 			return err
@@ -151,7 +169,7 @@ func (r *reconciler) decide(ctx context.Context, st *nodeState, first look) erro
 	for _, b := range plan.Blocked {
 		r.fail(b.ID(), b.Op, b.Reason)
 	}
-	return r.judge(first)
+	return r.judge(ctx, st, first)
 }
 
 // plan decides what to do. The peers of a node that is clean were not read, and need no step.
@@ -198,24 +216,27 @@ func (r *reconciler) finish(nodeID string, residual drift.Report) {
 	r.result.Residual = residual
 }
 
-// maxDeletePercent is how many of a node's peers a person's reconciliation removes without more ado.
-const maxDeletePercent = 50
-
 // judge refuses a plan that removes too much, and one that can't be done whole where it must be.
-func (r *reconciler) judge(l look) error {
+func (r *reconciler) judge(ctx context.Context, st *nodeState, l look) error {
 	if r.o.Atomic && len(r.result.Plan.Blocked) > 0 {
 		return conflictf("not all of it can be done, so nothing was: %s", r.result.Plan.Blocked[0].Reason)
 	}
 	removals, have := r.result.Plan.Removals(), len(l.observed.Peers)
-	if removals == 0 || r.o.AllowMassRemoval {
+	if r.massRemoval = r.o.AllowMassRemoval; removals == 0 || r.massRemoval {
 		return nil
+	}
+	p, err := r.s.policyOf(ctx, st.node)
+	if err != nil {
+		return err
 	}
 	switch {
 	case len(l.desired.Peers) == 0:
 		return conflictf("the panel has no peer for this node, and %d would be removed: allow_mass_removal must be given", removals)
-	case 100*removals > maxDeletePercent*have:
-		return conflictf("%d of %d peers would be removed: for more than half, allow_mass_removal must be given", removals, have)
+	case 100*removals > p.MaxDeletePercent*have:
+		return conflictf("%d of %d peers would be removed: for more than %d %% (max_delete_percent), allow_mass_removal must be given",
+			removals, have, p.MaxDeletePercent)
 	}
+	r.massRemoval = true // the policy lets so many go
 	return nil
 }
 
@@ -235,7 +256,7 @@ func (r *reconciler) do(ctx context.Context, st *nodeState, first look) error {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
-	w := &writer{agent: a, node: st.node, plan: r.result.Plan, digest: first.observed.Digest, o: r.o}
+	w := &writer{agent: a, node: st.node, plan: r.result.Plan, digest: first.observed.Digest, o: r.o, massRemoval: r.massRemoval}
 	err = w.writeInTime(ctx)
 	if unsure(err) {
 		err = r.settle(ctx, st, w, err)

@@ -25,6 +25,8 @@ type writer struct {
 	plan   drift.Plan
 	digest string // of the node's peers, as known
 	o      ReconcileOptions
+	// massRemoval lets the agent remove more than half of its peers.
+	massRemoval bool
 
 	done     []drift.Step
 	errors   []ReconcileError
@@ -149,7 +151,7 @@ func (w *writer) apply(ctx context.Context, steps []drift.Step) error {
 	}
 	changes := w.plan.Changes(steps)
 	applied, err := w.agent.Apply(ctx, w.node.WGInterface,
-		agent.Apply{Changes: &changes, AllowMassRemoval: w.o.AllowMassRemoval}, client.Write{IfMatch: w.digest})
+		agent.Apply{Changes: &changes, AllowMassRemoval: w.massRemoval}, client.Write{IfMatch: w.digest})
 	w.record(steps, applied, err == nil)
 	if err != nil {
 		return &applyError{NodeError: nodeError(w.node.ID, err), cause: err}

@@ -43,6 +43,7 @@ type nodeRecord struct {
 	TLSPin            string         `json:"tls_pin,omitempty"`
 	AllowPlainSecrets bool           `json:"allow_plaintext_secrets,omitempty"`
 	Wish              wishRecord     `json:"wish"`
+	Drift             policyRecord   `json:"drift,omitzero"`
 	AgentID           string         `json:"agent_id,omitempty"`
 	SpeaksV2          bool           `json:"speaks_v2,omitempty"`
 	Trust             uint64         `json:"trust,omitempty"`
@@ -105,7 +106,7 @@ func recordOfNode(n Node, peers int) nodeRecord {
 		IPPools: n.IPPools, Enabled: n.Enabled, Weight: n.Weight, MaxPeers: n.MaxPeers,
 		ListenPort: n.Overrides.ListenPort, DNS: n.Overrides.DNS, MTU: n.Overrides.MTU, Keepalive: n.Overrides.Keepalive,
 		EndpointAllowedIP: n.Overrides.EndpointAllowedIP, IsPanelNode: n.IsPanelNode, TLSPin: n.TLSPin,
-		AllowPlainSecrets: n.AllowPlainSecrets, Wish: recordOfWish(n.Wish), AgentID: n.AgentID, SpeaksV2: n.SpeaksV2,
+		AllowPlainSecrets: n.AllowPlainSecrets, Wish: recordOfWish(n.Wish), Drift: recordOfPolicy(n.Drift), AgentID: n.AgentID, SpeaksV2: n.SpeaksV2,
 		Trust: n.Trust, SeenPublicKey: n.SeenPublicKey, SeenListenPort: n.SeenListenPort, Revision: n.Revision,
 		PeerCount: peers, CreatedAt: n.CreatedAt, UpdatedAt: n.UpdatedAt,
 	}
@@ -118,7 +119,7 @@ func (r nodeRecord) node(id string) Node {
 		Overrides: Overrides{
 			ListenPort: r.ListenPort, DNS: r.DNS, MTU: r.MTU, Keepalive: r.Keepalive, EndpointAllowedIP: r.EndpointAllowedIP,
 		},
-		IsPanelNode: r.IsPanelNode, TLSPin: r.TLSPin, AllowPlainSecrets: r.AllowPlainSecrets, Wish: r.Wish.wish(),
+		IsPanelNode: r.IsPanelNode, TLSPin: r.TLSPin, AllowPlainSecrets: r.AllowPlainSecrets, Wish: r.Wish.wish(), Drift: r.Drift.input(),
 		AgentID: r.AgentID, SpeaksV2: r.SpeaksV2, Trust: r.Trust, SeenPublicKey: r.SeenPublicKey,
 		SeenListenPort: r.SeenListenPort, Revision: r.Revision, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/panel/policy"
 )
 
 // full fails where a field is not set: a field that a record forgets must show.
@@ -32,11 +33,18 @@ func TestRecordsForgetNothing(t *testing.T) {
 			Table: new(""), FwMark: new(uint32(0)), Hooks: &agent.Hooks{PreUp: []string{"1"}, PostUp: []string{"2"}, PreDown: []string{"3"}, PostDown: []string{"4"}},
 			Forward: new(""), Masquerade: new("any"),
 		},
+		Drift: policy.Input{
+			Mode: new(policy.Heal), Interval: new(time.Minute), Missing: new(false), Mismatched: new(true), PruneOrphaned: new(false), PruneForeign: new(true),
+			Interface: new(true), MaxDeletePercent: new(0), SuspendedUntil: &now,
+			Windows: &[]policy.Window{{Cron: "0 2 * * *", Duration: time.Hour, TimeZone: "UTC"}},
+		},
 		Revision: 5, CreatedAt: now, UpdatedAt: now,
 	}
 	full(t, n)
 	full(t, n.Overrides)
 	full(t, n.Wish)
+	full(t, n.Drift)
+	full(t, (*n.Drift.Windows)[0])
 	b, err := json.Marshal(recordOfNode(n, 6))
 	require.NoError(t, err)
 	var nr nodeRecord

@@ -317,12 +317,12 @@ func (s *Service) rulesFor(ctx context.Context, nodeID string) ([]drift.Rule, er
 		if err != nil {
 			return nil, err
 		}
-		s.rules.put(list, version)
-		all = list
+		all = &list
+		s.rules.put(all, version)
 	}
 	now := s.o.Now()
 	var out []drift.Rule
-	for _, r := range all {
+	for _, r := range *all {
 		if (r.NodeID == "" || r.NodeID == nodeID) && r.InForce(now) {
 			out = append(out, r.Rule)
 		}

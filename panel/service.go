@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wgfleet/wgfleet/panel/event"
+	"github.com/wgfleet/wgfleet/panel/policy"
 	"github.com/wgfleet/wgfleet/store"
 )
 
@@ -52,7 +53,9 @@ type Service struct {
 	verdicts   verdicts
 	memories   memories
 	plans      planBook
-	rules      ruleBook
+	keepers    keepers
+	rules      cached[[]Rule]
+	policy     cached[policy.Input] // of the fleet
 
 	mu    sync.Mutex // protects slots and taken
 	slots map[string]*slot
@@ -85,6 +88,7 @@ func New(o Options) (*Service, error) {
 		interfaces: interfaceBook{byNode: make(map[string]seen)},
 		events:     event.New(event.Options{Store: o.Store, Now: o.Now, Rand: o.Rand, Keep: o.EventsKeep, Max: o.EventsMax}),
 		verdicts:   verdicts{byNode: make(map[string]verdict)},
+		keepers:    keepers{looking: make(chan struct{}, o.Parallel), byNode: make(map[string]*kept)},
 		memories:   memories{byNode: make(map[string]memory)},
 		slots:      make(map[string]*slot),
 		taken:      make(map[string]uint64),
@@ -144,6 +148,7 @@ func (s *Service) Run(ctx context.Context) error {
 	loops, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
 		s.pollLoop,
+		s.keepLoop,
 		s.pruneLoop,
 	} {
 		loops.Go(func() error { return loop(ctx) })

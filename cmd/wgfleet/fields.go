@@ -64,16 +64,8 @@ func (fs fields) clearable() []string {
 // body collects what was given.
 func (fs fields) body(con *console, c *cobra.Command) (map[string]any, error) {
 	body := map[string]any{}
-	for _, f := range fs {
-		given := c.Flags().Lookup(f.flag)
-		if !given.Changed {
-			continue
-		}
-		v, err := f.value(con, c)
-		if err != nil {
-			return nil, fmt.Errorf("--%s: %w", f.flag, err)
-		}
-		body[f.key] = v
+	if err := fs.collect(con, c, body); err != nil {
+		return nil, err
 	}
 	if c.Flags().Lookup("clear") == nil {
 		return body, nil
@@ -83,13 +75,36 @@ func (fs fields) body(con *console, c *cobra.Command) (map[string]any, error) {
 		return nil, fmt.Errorf("--clear: %w", err)
 	}
 	for _, name := range cleared {
-		i := slices.IndexFunc(fs, func(f field) bool { return f.clear && f.flag == name })
-		if i < 0 {
+		if !fs.clearInto(name, body) {
 			return nil, fmt.Errorf("--clear: %q can't be cleared: expected one of %s", name, strings.Join(fs.clearable(), ", "))
 		}
-		body[fs[i].key] = nil
 	}
 	return body, nil
+}
+
+// collect puts what was given into a body.
+func (fs fields) collect(con *console, c *cobra.Command, body map[string]any) error {
+	for _, f := range fs {
+		given := c.Flags().Lookup(f.flag)
+		if given == nil || !given.Changed {
+			continue
+		}
+		v, err := f.value(con, c)
+		if err != nil {
+			return fmt.Errorf("--%s: %w", f.flag, err)
+		}
+		body[f.key] = v
+	}
+	return nil
+}
+
+// clearInto clears the field of a flag, where it is one of these that can be.
+func (fs fields) clearInto(name string, body map[string]any) bool {
+	i := slices.IndexFunc(fs, func(f field) bool { return f.clear && f.flag == name })
+	if i >= 0 {
+		body[fs[i].key] = nil
+	}
+	return i >= 0
 }
 
 func (f field) value(con *console, c *cobra.Command) (any, error) {

@@ -5,11 +5,13 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
@@ -86,8 +88,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"device": deviceCommand,
-			"exit":   exitCommand,
+			"device":     deviceCommand,
+			"exit":       exitCommand,
+			"awaitevent": awaitEventCommand,
 		},
 	})
 }
@@ -217,4 +220,23 @@ func TestColour(t *testing.T) {
 	con.colour = true
 	require.Equal(t, "\x1b[31mtext\x1b[0m", con.paint(red, "text"))
 	require.Equal(t, "name[31m", printable("na\x1bme\x07[31m"), "names do not drive the terminal")
+}
+
+// awaitEventCommand waits until an event of the kind is in the log: awaitevent KIND.
+func awaitEventCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: awaitevent KIND")
+	}
+	h := ts.Value("host").(host)
+	c, err := panelclient.New(panelclient.Options{URL: h.PanelURL, Key: string(h.AdminKey)})
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	query := url.Values{"kind": {args[0]}, "since": {"2000-01-01T00:00:00Z"}}
+	for e, err := range c.Stream(ctx, eventsPath, query, "") {
+		ts.Check(err)
+		if e.Data != nil {
+			return
+		}
+	}
 }

@@ -14,11 +14,15 @@ const (
 	PlanMade         Kind = "plan.made"          // somebody was shown a plan
 	Reconciled       Kind = "reconcile.finished" // a plan was carried out, wholly or in part, or failed
 	ConditionChanged Kind = "condition.changed"  // a condition of a node is another
+	PolicyChanged    Kind = "policy.changed"     // somebody said otherwise how nodes are watched and healed
+	HealingStopped   Kind = "healing.stopped"    // healing did not help, and was given up
 	RuleChanged      Kind = "rule.changed"       // somebody said otherwise which unknown peers are left alone
 )
 
 // Kinds are all of them.
-func Kinds() []Kind { return []Kind{DriftChanged, PlanMade, Reconciled, ConditionChanged, RuleChanged} }
+func Kinds() []Kind {
+	return []Kind{DriftChanged, PlanMade, Reconciled, ConditionChanged, RuleChanged, PolicyChanged, HealingStopped}
+}
 
 // Severity ranks events for those who want to be told of few.
 type Severity string

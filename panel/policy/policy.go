@@ -24,13 +24,12 @@ type Policy struct {
 	SuspendedUntil   time.Time // no healing before; zero: not suspended
 }
 
-// Healing says which differences are put right. Of a peer that was disabled, deleted or has expired
-// nothing is said: where anything is healed, it is taken off the node.
+// Healing says which differences are put right.
 type Healing struct {
 	Missing       bool
 	Mismatched    bool
-	PruneOrphaned bool // unknown peers that the panel once had
-	PruneForeign  bool // unknown peers that it never had
+	PruneOrphaned bool // peers that were disabled, deleted or have expired: it is never held back
+	PruneForeign  bool // unknown peers that it does not know
 	Interface     bool
 }
 
@@ -54,7 +53,7 @@ const (
 func Default() Policy {
 	return Policy{
 		Mode: Report, Interval: 5 * time.Minute, MaxDeletePercent: 50,
-		Heal: Healing{Missing: true, Mismatched: true},
+		Heal: Healing{Missing: true, Mismatched: true, PruneOrphaned: true},
 	}
 }
 

@@ -121,10 +121,24 @@ func (d *decoder) value(path string, raw json.RawMessage, v reflect.Value) {
 		d.value(path, raw, v.Elem())
 	case v.Kind() == reflect.Struct && v.Type() != reflect.TypeFor[time.Time]():
 		d.object(path, raw, v)
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct:
+		d.objects(path, raw, v)
 	default:
 		if err := json.Unmarshal(raw, v.Addr().Interface()); err != nil {
 			d.refuse(path, "expected %s", expected(v.Type()))
 		}
+	}
+}
+
+func (d *decoder) objects(path string, raw json.RawMessage, v reflect.Value) {
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		d.refuse(path, "expected a list of objects")
+		return
+	}
+	v.Set(reflect.MakeSlice(v.Type(), len(list), len(list)))
+	for i, element := range list {
+		d.object(fmt.Sprintf("%s[%d]", path, i), element, v.Index(i))
 	}
 }
 
@@ -160,6 +174,9 @@ func clip(s string) string {
 }
 
 func expected(t reflect.Type) string {
+	if t == reflect.TypeFor[duration]() {
+		return "a time span, for example 30s, 5m or 1h30m"
+	}
 	switch t.Kind() {
 	case reflect.String:
 		return "a text"

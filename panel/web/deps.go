@@ -7,6 +7,7 @@ import (
 	"github.com/wgfleet/wgfleet/panel"
 	"github.com/wgfleet/wgfleet/panel/drift"
 	"github.com/wgfleet/wgfleet/panel/event"
+	"github.com/wgfleet/wgfleet/panel/policy"
 )
 
 // UseCases are all that the API offers: *panel.Service.
@@ -64,6 +65,9 @@ type Drift interface {
 	Reconcile(ctx context.Context, nodeID string, o panel.ReconcileOptions) (panel.ReconcileResult, error)
 	// PlanAll plans for these nodes, or for all enabled ones, side by side.
 	PlanAll(ctx context.Context, nodeIDs []string, o panel.ReconcileOptions) ([]panel.NodePlan, error)
+	// FleetPolicy is what was said of all nodes.
+	FleetPolicy(ctx context.Context) (policy.Input, error)
+	ChangeFleetPolicy(ctx context.Context, in panel.PolicyInput) (policy.Input, error)
 }
 
 // Rules are the use cases behind /api/drift/rules.

@@ -2,9 +2,11 @@ package web
 
 import (
 	"context"
+	"time"
 
 	"github.com/wgfleet/wgfleet/panel"
 	"github.com/wgfleet/wgfleet/panel/drift"
+	"github.com/wgfleet/wgfleet/panel/policy"
 )
 
 func documentRule() panel.Rule {
@@ -48,4 +50,16 @@ func (f *fake) DeleteRule(ctx context.Context, id string) error {
 		return err
 	}
 	return f.enter(true)
+}
+
+func (f *fake) FleetPolicy(context.Context) (policy.Input, error) {
+	return policy.Input{Mode: new(policy.Heal), Windows: &[]policy.Window{{Cron: "0 2 * * 6", Duration: 2 * time.Hour, TimeZone: "Europe/Berlin"}}}, f.enter(false)
+}
+
+func (f *fake) ChangeFleetPolicy(ctx context.Context, in panel.PolicyInput) (policy.Input, error) {
+	f.policy = in
+	if err := f.enter(true); err != nil {
+		return policy.Input{}, err
+	}
+	return f.FleetPolicy(ctx)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/panel"
 	"github.com/wgfleet/wgfleet/panel/drift"
+	"github.com/wgfleet/wgfleet/panel/policy"
 )
 
 // Secrets of the fake; no answer but those that must may hold one, and no log line any.
@@ -53,6 +54,7 @@ type fake struct {
 	nodeInput panel.NodeInput
 	peerInput panel.PeerInput
 	ruleInput panel.RuleInput
+	policy    panel.PolicyInput
 	placed    string
 	options   panel.ReconcileOptions
 	offline   bool
@@ -75,9 +77,13 @@ func newFake() *fake {
 			LastSeen: epoch.In(time.FixedZone("east", 7200)), Health: "online", Version: "v1",
 			Conditions: []panel.Condition{{Type: "Reachable", Status: "True", Reason: "Answered", Message: "the agent answered", Since: epoch}},
 		},
-		PeerCount: 1,
+		PeerCount: 1, Policy: policy.Default(),
 	}
-	off := panel.NodeView{Node: panel.Node{ID: "n2", Name: "Node 2", Weight: 100, CreatedAt: epoch, UpdatedAt: epoch}, Status: panel.NodeStatus{Health: "unknown"}}
+	off := panel.NodeView{
+		Policy: policy.Default(),
+		Node:   panel.Node{ID: "n2", Name: "Node 2", Weight: 100, CreatedAt: epoch, UpdatedAt: epoch},
+		Status: panel.NodeStatus{Health: "unknown"},
+	}
 	third := off
 	third.ID, third.Name, third.Enabled = "n3", "Node 3", true
 	peer := panel.PeerView{

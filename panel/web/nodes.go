@@ -38,6 +38,9 @@ type nodeData struct {
 	Health                    string          `json:"health" doc:"online, offline or unknown"`
 	Error                     string          `json:"error" doc:"why the node is not online, in one sentence"`
 	Conditions                []conditionData `json:"conditions"`
+	Healing                   string          `json:"healing" doc:"why not all is put right by itself, in one sentence; empty: it is, or need not be"`
+	Drift                     policyData      `json:"drift" doc:"what of the policy is this node's own; null: the fleet's holds"`
+	EffectiveDrift            policyData      `json:"effective_drift" doc:"the policy that holds"`
 	CreatedAt                 string          `json:"created_at" format:"date-time"`
 	UpdatedAt                 string          `json:"updated_at" format:"date-time"`
 }
@@ -66,6 +69,7 @@ type nodeBody struct {
 	OverrideMTU               optional[int]    `json:"override_mtu"`
 	OverrideKeepalive         optional[int]    `json:"override_keepalive"`
 	OverrideEndpointAllowedIP optional[string] `json:"override_endpoint_allowed_ip"`
+	Drift                     policyBody       `json:"drift" doc:"how the node is watched and healed; null in it: the fleet's policy holds again"`
 }
 
 type conditionData struct {
@@ -107,6 +111,7 @@ func toNodeInput(b nodeBody) panel.NodeInput {
 			EndpointAllowedIP: panel.Optional[string](b.OverrideEndpointAllowedIP),
 		},
 	}
+	in.Drift = b.Drift.input()
 	if b.Secret != nil {
 		in.Secret = new(agent.Secret(*b.Secret))
 	}
@@ -123,8 +128,9 @@ func fromNode(n panel.NodeView) nodeData {
 		IsPanelNode: n.IsPanelNode, AgentID: n.AgentID, AgentVersion: n.Status.Version, TLSPin: n.TLSPin,
 		AllowPlaintextSecrets: n.AllowPlainSecrets, Revision: n.Revision,
 		LastSeen: stampOrNull(n.Status.LastSeen), Health: n.Status.Health, Error: n.Status.Error,
-		Conditions: each(n.Status.Conditions, fromCondition),
-		CreatedAt:  stamp(n.CreatedAt), UpdatedAt: stamp(n.UpdatedAt),
+		Conditions: each(n.Status.Conditions, fromCondition), Healing: n.Status.Healing,
+		Drift: fromPolicyInput(n.Node.Drift), EffectiveDrift: fromPolicy(n.Policy),
+		CreatedAt: stamp(n.CreatedAt), UpdatedAt: stamp(n.UpdatedAt),
 	}
 }
 

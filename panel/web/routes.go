@@ -91,6 +91,8 @@ func (s *Server) driftRoutes() []route {
 		{method: http.MethodPost, path: drift + "/{id}/plan", summary: "Plan what makes the node as it should be, and change nothing", role: roleAdmin, errors: writes, action: opOptional(s.plan)},
 		{method: http.MethodPost, path: drift + "/{id}/reconcile", summary: "Make the node as it should be", role: roleAdmin, errors: writes, action: opOptional(s.reconcile)},
 		{method: http.MethodPost, path: "/api/drift/plan", summary: "Plan for several nodes, side by side", role: roleAdmin, errors: writes, action: opOptional(s.planFleet)},
+		{method: http.MethodGet, path: "/api/drift/policy", summary: "How all nodes are watched and healed", role: roleViewer, action: op(s.getPolicy)},
+		{method: http.MethodPut, path: "/api/drift/policy", summary: "Change what the body names; null: the default holds again", role: roleAdmin, action: op(s.putPolicy)},
 		{method: http.MethodPost, path: "/api/nodes/{id}/adopt", summary: "Take the peers that the panel does not know into it, untouched", role: roleAdmin, errors: writes, action: opOptional(s.adopt)},
 		{method: http.MethodPost, path: "/api/nodes/{id}/accept", summary: "Take what differs on the node as the panel's wish", role: roleAdmin, errors: writes, action: opOptional(s.accept)},
 	}

@@ -47,6 +47,9 @@ func customize(t reflect.Type, tag reflect.StructTag, s *openapi3.Schema, side d
 			s.WithoutAdditionalProperties()
 		}
 	}
+	if t == reflect.TypeFor[duration]() {
+		*s = *openapi3.NewStringSchema()
+	}
 	if t.Kind() == reflect.Interface {
 		s.Nullable = true // any value
 	}

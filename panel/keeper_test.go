@@ -1,0 +1,280 @@
+package panel
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/panel/drift"
+	"github.com/wgfleet/wgfleet/panel/event"
+	"github.com/wgfleet/wgfleet/panel/policy"
+)
+
+// watch lets the panel keep its nodes until the test ends.
+func (w *world) watch() {
+	w.t.Helper()
+	ctx, stop := context.WithCancel(w.t.Context())
+	var run sync.WaitGroup
+	run.Go(func() {
+		if err := w.keepLoop(ctx); err != nil {
+			w.t.Error(err)
+		}
+	})
+	w.t.Cleanup(func() {
+		stop()
+		run.Wait()
+	})
+}
+
+// await follows the log from the event with the id after until one is wanted, and returns it.
+func (w *world) await(after string, want func(event.Event) bool) event.Event {
+	w.t.Helper()
+	ctx, stop := context.WithTimeoutCause(w.t.Context(), 30*time.Second, errors.New("nothing of the kind happened in 30 s"))
+	defer stop()
+	for e, err := range w.FollowEvents(ctx, after) {
+		require.NoError(w.t, err, "%s", w.logs)
+		if want(e) {
+			return e
+		}
+	}
+	return event.Event{}
+}
+
+func becomes(to string) func(event.Event) bool {
+	return func(e event.Event) bool { return e.Kind == event.DriftChanged && e.To == to }
+}
+
+func (w *world) policy(in PolicyInput) {
+	w.t.Helper()
+	_, err := w.UpdateNode(w.t.Context(), w.id, NodeInput{Drift: in})
+	require.NoError(w.t, err)
+}
+
+// heals is a policy that puts everything right, but for what in says.
+func heals(in PolicyInput) PolicyInput {
+	in.Mode = set(string(policy.Heal))
+	return in
+}
+
+// Nobody asks: what happens on the node, and what the panel wants, is seen all the same, and by one request
+// that is held. Nothing is written.
+func TestAChangeIsSeenByItself(t *testing.T) {
+	w := newWorld(t)
+	ann := w.create("ann", nil)
+	w.watch()
+	w.remove(ann)
+	e := w.await("", becomes(drift.Drifted))
+	require.Equal(t, "ann", e.Changes[0].Name)
+	before := w.writes.Load()
+	e = w.await(w.put(e, ann), becomes(drift.InSync))
+
+	// What the panel wants is another: the override shows as drift, at once.
+	_, err := w.UpdateNode(t.Context(), w.id, NodeInput{Overrides: OverridesInput{Keepalive: set(99)}})
+	require.NoError(t, err)
+	e = w.await(e.ID, becomes(drift.Drifted))
+	_, err = w.UpdateNode(t.Context(), w.id, NodeInput{Overrides: OverridesInput{Keepalive: Optional[int]{Set: true}}})
+	require.NoError(t, err)
+	e = w.await(e.ID, becomes(drift.InSync))
+
+	// The agent goes: it is not known how the node is. It comes back.
+	w.cut.Store(new(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }))
+	w.proxy.CloseClientConnections()
+	e = w.await(e.ID, becomes(drift.Unknown))
+	w.honest()
+	w.await(e.ID, becomes(drift.InSync))
+	require.Equal(t, before, w.writes.Load())
+}
+
+// put is somebody's bringing back of a peer. It returns the id of the event that came before.
+func (w *world) put(before event.Event, p PeerView) string {
+	w.t.Helper()
+	w.write(engine.PeerChange{After: &engine.Peer{
+		PublicKey: p.PublicKey, AllowedIPs: p.AllowedIPs, PersistentKeepalive: p.Effective.Keepalive, PresharedKey: p.PresharedKey,
+	}})
+	return before.ID
+}
+
+// One held request a node is all that a quiet fleet costs.
+func TestAQuietNodeIsLeftInPeace(t *testing.T) {
+	w := newWorld(t)
+	w.create("ann", nil)
+	var held atomic.Int64
+	long := make(chan struct{}, 10)
+	w.cut.Store(new(func(_ http.ResponseWriter, r *http.Request) bool {
+		held.Add(1)
+		if r.Header.Get("Prefer") == "wait=55" {
+			long <- struct{}{}
+		}
+		return false
+	}))
+	w.watch()
+	<-long
+	require.LessOrEqual(t, held.Load(), int64(6), "meeting, looking, and two that are held")
+}
+
+func TestNobodyLooksWhereTheModeIsOff(t *testing.T) {
+	w := newWorld(t)
+	w.create("ann", nil)
+	w.policy(PolicyInput{Mode: set(string(policy.Off))})
+	w.drift() // a person does
+	v, err := w.Node(t.Context(), w.id)
+	require.NoError(t, err)
+	require.Equal(t, drift.Unknown, v.Verdict(), "it is not in sync because somebody looked once")
+	require.Equal(t, "Unknown NotWatched", condition(t, v.Status, ConditionSynced).Status+" "+condition(t, v.Status, ConditionSynced).Reason)
+	before := w.calls.Load()
+	w.watch()
+	w.keepers.kickAll()
+	w.policy(PolicyInput{Mode: set(string(policy.Report))})
+	other, _, err := w.CreateNode(t.Context(), NodeInput{Name: new("gone"), AgentURL: &w.proxy.URL, Secret: new(testSecret), WGInterface: new("wg7")})
+	require.NoError(t, err)
+	w.await("", func(e event.Event) bool { return e.NodeID == other.ID && e.To == drift.Unknown })
+	require.NoError(t, w.DeleteNode(t.Context(), other.ID))
+	require.Greater(t, w.calls.Load(), before)
+}
+
+// What differs is put right as the policy says, and nothing else is touched.
+func TestHealing(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		policy PolicyInput
+		left   []string // of ann's loss, bob's change, cid that is disabled, and the stranger
+	}{
+		{"all but strangers", heals(PolicyInput{}), []string{"stranger"}},
+		{"strangers too", heals(PolicyInput{PruneForeign: set(true)}), nil},
+		{"not the missing", heals(PolicyInput{Missing: set(false)}), []string{"ann", "stranger"}},
+		{"not the mismatched", heals(PolicyInput{Mismatched: set(false)}), []string{"bob", "stranger"}},
+		{"not the orphaned", heals(PolicyInput{PruneOrphaned: set(false)}), []string{"cid", "stranger"}},
+		{"few strangers at once", heals(PolicyInput{PruneForeign: set(true), MaxDeletePercent: set(10)}), []string{"stranger"}},
+		{
+			"in no window but revoked", heals(PolicyInput{PruneForeign: set(true), Windows: set([]policy.Window{{
+				Cron: "0 0 1 1 *", Duration: time.Minute, TimeZone: "UTC",
+			}})}), []string{"ann", "bob", "stranger"},
+		},
+		{"suspended but revoked", heals(PolicyInput{SuspendedUntil: set(time.Now().Add(time.Hour))}), []string{"ann", "bob", "stranger"}},
+		{"report", PolicyInput{Mode: set(string(policy.Report))}, []string{"ann", "bob", "cid", "stranger"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			ann, bob, cid := w.create("ann", nil), w.create("bob", nil), w.create("cid", nil)
+			dan := w.create("dan", nil)
+			untouched, _ := w.peer(dan.PublicKey)
+			_, err := w.UpdatePeer(t.Context(), w.id, cid.ID, PeerInput{Enabled: new(false)})
+			require.NoError(t, err)
+			have, _ := w.peer(bob.PublicKey)
+			bobs := have
+			bobs.PersistentKeepalive = 7
+			stranger := engine.Peer{PublicKey: publicKey("stranger"), AllowedIPs: prefixesOf("10.9.0.1/32")}
+			cids := engine.Peer{PublicKey: cid.PublicKey, AllowedIPs: cid.AllowedIPs, PersistentKeepalive: 21}
+			w.remove(ann)
+			w.write(engine.PeerChange{Before: &have, After: &bobs}, engine.PeerChange{After: &stranger}, engine.PeerChange{After: &cids})
+			w.policy(c.policy)
+
+			w.watch()
+			left := func() []string {
+				names := map[string]string{
+					ann.PublicKey.String(): "ann", bob.PublicKey.String(): "bob", cid.PublicKey.String(): "cid", stranger.PublicKey.String(): "stranger",
+				}
+				r := w.drift()
+				out := []string{}
+				for _, p := range r.Missing {
+					out = append(out, names[p.PublicKey])
+				}
+				for _, p := range r.Mismatched {
+					out = append(out, names[p.PublicKey])
+				}
+				for _, p := range r.Unknown {
+					out = append(out, names[p.PublicKey])
+				}
+				return out
+			}
+			if len(c.left) < 4 {
+				done := w.await("", func(e event.Event) bool { return e.Kind == event.Reconciled })
+				require.Equal(t, event.Actor{Kind: event.ActorSystem, Name: "heal"}, done.Actor)
+				require.Contains(t, done.Message, "verified")
+			} else {
+				w.await("", becomes(drift.Drifted))
+			}
+			require.ElementsMatch(t, c.left, left())
+			after, there := w.peer(dan.PublicKey)
+			require.True(t, there)
+			require.Equal(t, untouched, after)
+		})
+	}
+}
+
+// Somebody else undoes each healing: it is done less and less often, then given up with a word, and taken up
+// again after a person's reconciliation.
+func TestHealingGivesUp(t *testing.T) {
+	w := newWorld(t)
+	ann := w.create("ann", nil)
+	w.remove(ann)
+	w.policy(heals(PolicyInput{}))
+	k := &keeper{s: w.Service, nodeID: w.id}
+	now := time.Now()
+	w.o.Now = func() time.Time { return now }
+	tries := 0
+	for range 100 {
+		k.step(t.Context())
+		if _, there := w.peer(ann.PublicKey); there {
+			tries++
+			w.remove(ann)
+			require.Less(t, w.writes.Load(), int64(100))
+		}
+		now = now.Add(2 * time.Minute)
+	}
+	require.Equal(t, policy.MaxTries, tries)
+	v, err := w.Node(t.Context(), w.id)
+	require.NoError(t, err)
+	require.Contains(t, v.Status.Healing, "has stopped")
+	require.Equal(t, "False HealingStopped", condition(t, v.Status, ConditionHealthy).Status+" "+condition(t, v.Status, ConditionHealthy).Reason)
+	stopped := w.told(w.Service, event.HealingStopped)
+	require.Len(t, stopped, 1)
+	require.Equal(t, event.Critical, stopped[0].Severity)
+
+	k.forgiven.Store(true)
+	k.step(t.Context())
+	_, there := w.peer(ann.PublicKey)
+	require.True(t, there)
+	k.step(t.Context())
+	v, err = w.Node(t.Context(), w.id)
+	require.NoError(t, err)
+	require.Empty(t, v.Status.Healing)
+	require.Equal(t, "True", condition(t, v.Status, ConditionHealthy).Status)
+}
+
+// A stranger sits on ann's address: healing does not take it, a person may.
+func TestHealingTakesNothingFromStrangers(t *testing.T) {
+	w := newWorld(t)
+	ann, bob := w.create("ann", nil), w.create("bob", nil)
+	w.remove(ann)
+	w.remove(bob)
+	w.write(engine.PeerChange{After: &engine.Peer{PublicKey: publicKey("stranger"), AllowedIPs: ann.AllowedIPs[:1]}})
+	w.policy(heals(PolicyInput{}))
+	k := &keeper{s: w.Service, nodeID: w.id}
+	k.step(t.Context())
+	_, there := w.peer(ann.PublicKey)
+	require.False(t, there)
+	_, there = w.peer(bob.PublicKey)
+	require.True(t, there)
+	v, err := w.Node(t.Context(), w.id)
+	require.NoError(t, err)
+	require.Contains(t, v.Status.Healing, "1 changes would take addresses")
+	require.Len(t, w.reconcile(everything).Added, 1)
+}
+
+// The panel wants nobody: strangers are not believed to be unwanted.
+func TestAnEmptyPanelPrunesNoStrangers(t *testing.T) {
+	w := newWorld(t)
+	w.write(engine.PeerChange{After: &engine.Peer{PublicKey: publicKey("a"), AllowedIPs: prefixesOf("10.9.0.1/32")}})
+	w.policy(heals(PolicyInput{PruneForeign: set(true), MaxDeletePercent: set(100)}))
+	k := &keeper{s: w.Service, nodeID: w.id}
+	k.step(t.Context())
+	require.Len(t, w.peers(), 1)
+}
