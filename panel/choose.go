@@ -71,7 +71,7 @@ func (s *Service) freeNodes(ctx context.Context) (free []candidate, enabled int,
 			}
 			enabled++
 			if r.MaxPeers == 0 || r.PeerCount < r.MaxPeers {
-				free = append(free, candidate{node: r.node(row.ID), load: load(r)})
+				free = append(free, candidate{node: r.node(row.ID, nil), load: load(r)})
 			}
 		}
 		return nil

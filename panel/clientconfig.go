@@ -2,37 +2,55 @@ package panel
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 	"strings"
 )
 
+// ClientFile is a peer's own side as a wg-quick(8) file. It holds the peer's private key.
+type ClientFile struct {
+	Text string
+
+	nodeID, peerID string
+	sum            string // of what it holds
+}
+
 // ClientConfig prints the peer's own side as a wg-quick(8) file. Where the node's public key was
 // never seen, the node is asked. Of a node without an endpoint the file has none either, and says so.
-func (s *Service) ClientConfig(ctx context.Context, nodeID, peerID string) (string, error) {
+// Who hands the file out says so with ClientConfigFetched.
+func (s *Service) ClientConfig(ctx context.Context, nodeID, peerID string) (ClientFile, error) {
 	st, err := s.state(ctx, nodeID)
 	if err != nil {
-		return "", err
+		return ClientFile{}, err
 	}
 	p, err := st.peer(peerID)
 	if err != nil {
-		return "", err
+		return ClientFile{}, err
 	}
 	if p.PrivateKey.IsZero() {
-		return "", ErrNoPrivateKey
+		return ClientFile{}, ErrNoPrivateKey
 	}
 	n := st.node
-	if n.publicKey() == "" || n.Endpoint != "" && n.dialed() == "" {
+	if n.fileProblem() != nil {
 		if n, err = s.askInterface(ctx, n); err != nil {
-			return "", err
+			return ClientFile{}, err
 		}
 	}
+	if err := n.fileProblem(); err != nil {
+		return ClientFile{}, err
+	}
+	sum, _ := sumOfFile(n, *p)
+	return ClientFile{Text: clientFile(n, *p), nodeID: nodeID, peerID: peerID, sum: sum}, nil
+}
+
+// fileProblem says what is not known of the node that its clients' files need.
+func (n Node) fileProblem() error {
 	switch {
 	case n.publicKey() == "":
-		return "", conflictf("the public key of the node's interface is not known yet: bring the interface up and try again")
+		return conflictf("the public key of the node's interface is not known yet: bring the interface up and try again")
 	case n.Endpoint != "" && n.dialed() == "":
-		return "", conflictf("the node's listen port is not known: give the endpoint as host:port")
+		return conflictf("the node's listen port is not known: give the endpoint as host:port")
 	}
-	return clientFile(n, *p), nil
+	return nil
 }
 
 // askInterface reads the node's interface and returns the node with what that showed.
@@ -54,36 +72,52 @@ func (s *Service) askInterface(ctx context.Context, n Node) (Node, error) {
 	return n, nil
 }
 
-// clientFile prints what wg-quick(8) reads. It holds the peer's private key.
-func clientFile(n Node, p Peer) string {
+// clientSetting is one line of a client's file.
+type clientSetting struct{ section, key, value string }
+
+// clientSettings are all lines of a client's file but that with its private key. An empty value is no line.
+func clientSettings(n Node, p Peer) []clientSetting {
 	e := effective(n, p)
-	var b strings.Builder
-	line := func(key string, value any) {
-		if text := fmt.Sprint(value); text != "" {
-			b.WriteString(key + " = " + text + "\n")
-		}
-	}
-	b.WriteString("[Interface]\n")
-	line("PrivateKey", p.PrivateKey.Reveal())
 	addresses := make([]string, len(p.AllowedIPs))
 	for i, ip := range p.AllowedIPs {
 		addresses[i] = ip.String()
 	}
-	line("Address", strings.Join(addresses, ", "))
-	line("DNS", e.DNS)
-	line("MTU", e.MTU)
-	b.WriteString("\n[Peer]\n")
-	line("PublicKey", n.publicKey())
+	psk, keepalive := "", ""
 	if !p.PresharedKey.IsZero() {
-		line("PresharedKey", p.PresharedKey.Reveal())
+		psk = p.PresharedKey.Reveal().String()
 	}
-	line("AllowedIPs", e.EndpointAllowedIP)
-	if e.Endpoint == "" {
-		b.WriteString("# Endpoint is missing: give the node the host that clients dial, then fetch this file again.\n")
-	}
-	line("Endpoint", e.Endpoint)
 	if e.Keepalive > 0 {
-		line("PersistentKeepalive", e.Keepalive)
+		keepalive = strconv.Itoa(e.Keepalive)
+	}
+	const own, node = "Interface", "Peer"
+	return []clientSetting{
+		{own, "Address", strings.Join(addresses, ", ")},
+		{own, "DNS", e.DNS},
+		{own, "MTU", strconv.Itoa(e.MTU)},
+		{node, "PublicKey", n.publicKey()},
+		{node, "PresharedKey", psk},
+		{node, "AllowedIPs", e.EndpointAllowedIP},
+		{node, "Endpoint", e.Endpoint},
+		{node, "PersistentKeepalive", keepalive},
+	}
+}
+
+// clientFile prints what wg-quick(8) reads. It holds the peer's private key.
+func clientFile(n Node, p Peer) string {
+	var b strings.Builder
+	b.WriteString("[Interface]\nPrivateKey = " + p.PrivateKey.Reveal().String() + "\n")
+	section := "Interface"
+	for _, s := range clientSettings(n, p) {
+		if s.section != section {
+			section = s.section
+			b.WriteString("\n[" + section + "]\n")
+		}
+		switch {
+		case s.value != "":
+			b.WriteString(s.key + " = " + s.value + "\n")
+		case s.key == "Endpoint":
+			b.WriteString("# Endpoint is missing: give the node the host that clients dial, then fetch this file again.\n")
+		}
 	}
 	return b.String()
 }

@@ -2,20 +2,50 @@ package panel
 
 import (
 	"net"
+	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/wgfleet/wgfleet/panel/drift"
 )
 
-// effective resolves a peer's settings: its own field, else the node's override, else the default.
+// effective resolves a peer's settings.
 func effective(n Node, p Peer) Effective {
-	return Effective{
-		DNS:               first(DefaultDNS, p.DNS, n.Overrides.DNS),
-		MTU:               first(DefaultMTU, p.MTU, n.Overrides.MTU),
-		Keepalive:         first(DefaultKeepalive, p.Keepalive, n.Overrides.Keepalive),
-		EndpointAllowedIP: first(DefaultEndpointAllowedIP, p.EndpointAllowedIP, n.Overrides.EndpointAllowedIP),
-		Endpoint:          n.dialed(),
+	e := Effective{
+		DNS: DefaultDNS, MTU: DefaultMTU, Keepalive: DefaultKeepalive, EndpointAllowedIP: DefaultEndpointAllowedIP, Endpoint: n.dialed(),
 	}
+	ls := n.layers(p)
+	for _, l := range slices.Backward(ls[:]) {
+		e.DNS, e.MTU = first(e.DNS, l.DNS), first(e.MTU, l.MTU)
+		e.Keepalive = first(e.Keepalive, l.Keepalive)
+		e.EndpointAllowedIP = first(e.EndpointAllowedIP, l.EndpointAllowedIP)
+	}
+	return e
+}
+
+// layers are the places that may give a setting, the one that wins first. What none gives is the panel's
+// default. The order of sources is the same.
+func (n Node) layers(p Peer) [5]Values {
+	return [...]Values{
+		p.values(), n.presets.template(p.TemplateID).Values,
+		n.Overrides.values(), n.presets.template(n.TemplateID).Values, n.presets.group(n.GroupID),
+	}
+}
+
+func (p Peer) values() Values {
+	return Values{DNS: p.DNS, MTU: p.MTU, Keepalive: p.Keepalive, EndpointAllowedIP: p.EndpointAllowedIP}
+}
+
+func (o Overrides) values() Values {
+	return Values{DNS: o.DNS, MTU: o.MTU, Keepalive: o.Keepalive, EndpointAllowedIP: o.EndpointAllowedIP}
+}
+
+// pools are the node's own, else those of its template.
+func (n Node) pools() []netip.Prefix {
+	if len(n.IPPools) > 0 {
+		return n.IPPools
+	}
+	return n.presets.template(n.TemplateID).IPPools
 }
 
 // first returns the first value that is given.
@@ -57,6 +87,9 @@ func (n Node) interfaceWish() drift.Interface {
 	i := drift.Interface(n.Wish)
 	if n.Overrides.ListenPort != nil {
 		i.ListenPort = n.Overrides.ListenPort
+	}
+	if i.Hooks == nil {
+		i.Hooks = n.presets.template(n.TemplateID).Hooks
 	}
 	return i
 }

@@ -59,13 +59,7 @@ func (w *InterfaceWish) normalize() error {
 		p.add("table", `%q is no routing table: expected "auto", "off" or a number`, clip(*w.Table))
 	}
 	if w.Hooks != nil {
-		for _, list := range [][]string{w.Hooks.PreUp, w.Hooks.PostUp, w.Hooks.PreDown, w.Hooks.PostDown} {
-			for _, h := range list {
-				if strings.TrimSpace(h) == "" || strings.ContainsAny(h, "\r\n\x00") {
-					p.add("hooks", "a hook is one command on one line")
-				}
-			}
-		}
+		p.hooks("hooks", *w.Hooks)
 	}
 	w.Forward = convert(w.Forward, func(s string) string { return p.links("forward", s) })
 	w.Masquerade = convert(w.Masquerade, func(s string) string { return p.links("masquerade", s) })

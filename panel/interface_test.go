@@ -80,6 +80,6 @@ func TestLinksOfAWish(t *testing.T) {
 func TestWishOfAnOldRecord(t *testing.T) {
 	var r nodeRecord
 	require.NoError(t, json.Unmarshal([]byte(`{"name":"n","wish":{"mtu":1400,"hooks":{"post_up":["x"]}}}`), &r))
-	wish := r.node("id").Wish
+	wish := r.node("id", nil).Wish
 	require.Equal(t, InterfaceWish{MTU: new(1400), Hooks: &agent.Hooks{PostUp: []string{"x"}}}, wish)
 }

@@ -32,6 +32,8 @@ type Node struct {
 	Weight            int // 1 or more
 	MaxPeers          int // 0: no limit
 	Overrides         Overrides
+	GroupID           string // "": in none
+	TemplateID        string // of kind node; "": none
 	IsPanelNode       bool
 	TLSPin            string // hex SHA-256 of the agent's certificate, "" for none
 	AllowPlainSecrets bool   // send keys over plain HTTP beyond loopback
@@ -45,6 +47,8 @@ type Node struct {
 	Revision          uint64       // grows with each change of desired state of the node or its peers
 	CreatedAt         time.Time
 	UpdatedAt         time.Time
+
+	presets *presets // what the node and its peers inherit from, read together with it
 }
 
 // Overrides replace the panel's defaults on one node. nil: not overridden.
@@ -125,6 +129,8 @@ type NodeInput struct {
 	AllowPlainSecrets *bool
 	Overrides         OverridesInput
 	Drift             PolicyInput
+	GroupID           Optional[string]
+	TemplateID        Optional[string]
 }
 
 // OverridesInput changes overrides.

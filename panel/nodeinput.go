@@ -45,6 +45,12 @@ func (in NodeInput) apply(n *Node) error {
 	if in.IPPoolCIDR != nil {
 		n.IPPools = p.pools("ip_pool_cidr", *in.IPPoolCIDR)
 	}
+	if in.GroupID.Set {
+		n.GroupID = first("", in.GroupID.Value)
+	}
+	if in.TemplateID.Set {
+		n.TemplateID = first("", in.TemplateID.Value)
+	}
 	in.limits(n, &p)
 	in.overrides(n, &p)
 	n.Drift = in.Drift.apply(n.Drift, "drift.", &p)
@@ -93,7 +99,7 @@ func (in NodeInput) overrides(n *Node, p *problems) {
 		n.Overrides.MTU = o.MTU.Value
 	}
 	if v := n.Overrides.MTU; v != nil && (o.MTU.Set || in.IPPoolCIDR != nil) {
-		p.mtu("override_mtu", *v, hasIPv6(n.IPPools))
+		p.mtu("override_mtu", *v, hasIPv6(n.pools()))
 	}
 	if o.Keepalive.Set {
 		n.Overrides.Keepalive = o.Keepalive.Value

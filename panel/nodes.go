@@ -18,6 +18,10 @@ import (
 func (s *Service) Nodes(ctx context.Context, p Page) (nodes []NodeView, next string, err error) {
 	err = s.o.Store.View(ctx, func(tx store.Tx) error {
 		nodes, next = []NodeView{}, ""
+		ps, err := presetsOf(tx)
+		if err != nil {
+			return err
+		}
 		for row, err := range nodeTable.All(tx, p.Cursor) {
 			if err != nil {
 				return err
@@ -26,7 +30,7 @@ func (s *Service) Nodes(ctx context.Context, p Page) (nodes []NodeView, next str
 				next = nodes[p.Limit-1].ID
 				return nil
 			}
-			nodes = append(nodes, s.nodeView(row.ID, row.Value))
+			nodes = append(nodes, s.nodeView(row.ID, row.Value, ps))
 		}
 		return nil
 	})
@@ -49,8 +53,8 @@ func pageError(err error) error {
 	return err
 }
 
-func (s *Service) nodeView(id string, r nodeRecord) NodeView {
-	return NodeView{Node: r.node(id), Status: s.health.of(id), PeerCount: r.PeerCount}
+func (s *Service) nodeView(id string, r nodeRecord, ps *presets) NodeView {
+	return NodeView{Node: r.node(id, ps), Status: s.health.of(id), PeerCount: r.PeerCount}
 }
 
 // Node returns one node.
@@ -58,7 +62,11 @@ func (s *Service) Node(ctx context.Context, id string) (NodeView, error) {
 	var v NodeView
 	err := s.o.Store.View(ctx, func(tx store.Tx) error {
 		r, err := getNode(tx, id)
-		v = s.nodeView(id, r)
+		if err != nil {
+			return err
+		}
+		ps, err := presetsOf(tx)
+		v = s.nodeView(id, r, ps)
 		return err
 	})
 	if err != nil {
@@ -127,6 +135,13 @@ func (s *Service) insertNode(ctx context.Context, n Node) (NodeView, error) {
 		if err := claimNode(tx, n); err != nil {
 			return err
 		}
+		var err error
+		if n.presets, err = presetsOf(tx); err != nil {
+			return err
+		}
+		if err := n.refer(tx, Node{}); err != nil {
+			return err
+		}
 		return nodeTable.Put(tx, n.ID, recordOfNode(n, 0))
 	})
 	if err != nil {
@@ -174,33 +189,44 @@ func (s *Service) UpdateNode(ctx context.Context, id string, in NodeInput) (Node
 func (s *Service) changeNode(ctx context.Context, id string, change func(*Node) error) (NodeView, error) {
 	var v NodeView
 	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
-		r, err := getNode(tx, id)
-		if err != nil {
-			return err
-		}
-		old := r.node(id)
-		n := r.node(id)
-		if err := change(&n); err != nil {
-			return err
-		}
-		if old.Name != n.Name {
-			if err := releaseNode(tx, old); err != nil {
-				return err
-			}
-			if err := claimNode(tx, n); err != nil {
-				return err
-			}
-		}
-		n.Revision++
-		n.UpdatedAt = s.now()
-		r = recordOfNode(n, r.PeerCount)
-		v = s.nodeView(id, r)
-		return nodeTable.Put(tx, id, r)
+		var err error
+		v, err = s.changeNodeIn(tx, id, change)
+		return err
 	})
 	if err != nil {
 		return v, err
 	}
 	return s.withPolicy(ctx, v)
+}
+
+func (s *Service) changeNodeIn(tx store.Tx, id string, change func(*Node) error) (NodeView, error) {
+	r, err := getNode(tx, id)
+	if err != nil {
+		return NodeView{}, err
+	}
+	ps, err := presetsOf(tx)
+	if err != nil {
+		return NodeView{}, err
+	}
+	old, n := r.node(id, ps), r.node(id, ps)
+	if err := change(&n); err != nil {
+		return NodeView{}, err
+	}
+	if old.Name != n.Name {
+		if err := releaseNode(tx, old); err != nil {
+			return NodeView{}, err
+		}
+		if err := claimNode(tx, n); err != nil {
+			return NodeView{}, err
+		}
+	}
+	if err := n.refer(tx, old); err != nil {
+		return NodeView{}, err
+	}
+	n.Revision++
+	n.UpdatedAt = s.now()
+	r = recordOfNode(n, r.PeerCount)
+	return s.nodeView(id, r, ps), nodeTable.Put(tx, id, r)
 }
 
 // deleteTimeout bounds forgetting a node, which a caller who hangs up does not stop.
@@ -265,10 +291,14 @@ func (s *Service) deletePeersOf(ctx context.Context, id string, limit int) (left
 			r.Revision++
 			return nodeTable.Put(tx, id, r)
 		}
-		if err := releaseNode(tx, r.node(id)); err != nil {
+		n := r.node(id, nil)
+		if err := releaseNode(tx, n); err != nil {
 			return err
 		}
-		if err := errors.Join(memoryTable.Delete(tx, id), forgetFormers(tx, id, 0), forgetRules(tx, id)); err != nil {
+		if err := (Node{ID: id}).refer(tx, n); err != nil {
+			return err
+		}
+		if err := errors.Join(memoryTable.Delete(tx, id), forgetFormers(tx, id, 0), forgetRules(tx, id), forgetFiles(tx, id)); err != nil {
 			return err
 		}
 		return nodeTable.Delete(tx, id)

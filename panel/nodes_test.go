@@ -42,7 +42,7 @@ PublicKey = %s
 AllowedIPs = 10.0.0.0/8, fd00::/8
 Endpoint = vpn.example.com:51821
 PersistentKeepalive = 30
-`, old.PrivateKey.Reveal(), publicKey("node")), file)
+`, old.PrivateKey.Reveal(), publicKey("node")), file.Text)
 	writes = w.writes.Load()
 	require.NoError(t, w.SyncInterface(t.Context(), w.id))
 	require.Equal(t, writes, w.writes.Load())

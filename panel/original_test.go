@@ -61,8 +61,8 @@ func TestOriginalAgent(t *testing.T) {
 	require.Equal(t, drift.InSync, report().Status, "a peer without addresses reads (none): %+v", report())
 	file, err := s.ClientConfig(ctx, n.ID, made.ID)
 	require.NoError(t, err)
-	require.Contains(t, file, "PublicKey = "+publicKey("node").String())
-	require.Contains(t, file, "Endpoint = vpn.example.com:51820")
+	require.Contains(t, file.Text, "PublicKey = "+publicKey("node").String())
+	require.Contains(t, file.Text, "Endpoint = vpn.example.com:51820")
 
 	// Every kind of drift at once.
 	right := old.Peers()

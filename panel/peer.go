@@ -18,16 +18,18 @@ type Peer struct {
 	PrivateKey        engine.SecretKey // zero: the panel does not have it
 	PresharedKey      engine.SecretKey
 	AllowedIPs        []netip.Prefix
-	Keepalive         *int    // seconds; nil: the node's override, else the panel's default
+	Keepalive         *int    // seconds; nil: see Effective
 	DNS               *string // client file only, as the next two
 	MTU               *int
 	EndpointAllowedIP *string
-	Enabled           bool // a disabled peer is not desired on the node
+	TemplateID        string // of kind peer; "": none
+	Enabled           bool   // a disabled peer is not desired on the node
 	CreatedAt         time.Time
 	UpdatedAt         time.Time
 }
 
-// Effective is what holds for a peer: its own field, else the node's override, else the default.
+// Effective is what holds for a peer: of each setting the first that is given by the peer itself, its template,
+// its node's override, the node's template, the node's group, and the panel's default.
 type Effective struct {
 	DNS               string
 	MTU               int
@@ -41,7 +43,9 @@ type PeerView struct {
 	Peer
 	Interface string
 	Effective Effective
-	Warnings  []string // for example nested prefixes
+	// ConfigStale: the client's file was fetched once, and what it would be now is another.
+	ConfigStale bool
+	Warnings    []string // for example nested prefixes
 }
 
 // PeerInput creates a peer, or changes one: an absent field stays as it is.
@@ -55,6 +59,7 @@ type PeerInput struct {
 	DNS               Optional[string]
 	MTU               Optional[int]
 	EndpointAllowedIP Optional[string]
+	TemplateID        Optional[string]
 	Enabled           *bool
 	AllowOffline      bool // keep the change though the node can't be reached
 }

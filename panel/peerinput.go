@@ -48,6 +48,9 @@ func (in PeerInput) apply(p *Peer, random io.Reader) error {
 			return bad.prefixes("endpoint_allowed_ip", s)
 		})
 	}
+	if in.TemplateID.Set {
+		p.TemplateID = first("", in.TemplateID.Value)
+	}
 	if in.Enabled != nil {
 		p.Enabled = *in.Enabled
 	}
@@ -108,13 +111,14 @@ func randomKey(random io.Reader) (k wgtypes.Key, err error) {
 // allocate gives the lowest address of each pool that is neither used, nor the node's own, nor in
 // besides.
 func (st *nodeState) allocate(besides []netip.Prefix) ([]netip.Prefix, error) {
-	if len(st.node.IPPools) == 0 {
-		return nil, Invalid("allowed_ips", "must be given: the node has no address pool (ip_pool_cidr)")
+	pools := st.node.pools()
+	if len(pools) == 0 {
+		return nil, Invalid("allowed_ips", "must be given: neither the node nor its template has an address pool (ip_pool_cidr)")
 	}
 	used := slices.Concat(st.used, st.node.own(), besides)
 	slices.SortFunc(used, ipam.Compare)
-	out := make([]netip.Prefix, 0, len(st.node.IPPools))
-	for _, pool := range st.node.IPPools {
+	out := make([]netip.Prefix, 0, len(pools))
+	for _, pool := range pools {
 		a, err := ipam.Next(pool, slices.Values(used))
 		if err != nil {
 			return nil, &refusal{kind: errFull, reason: err.Error()}
@@ -127,7 +131,7 @@ func (st *nodeState) allocate(besides []netip.Prefix) ([]netip.Prefix, error) {
 // own returns the node's own addresses as hosts.
 func (n Node) own() []netip.Prefix {
 	var out []netip.Prefix
-	for _, pool := range n.IPPools {
+	for _, pool := range n.pools() {
 		out = append(out, hostOf(ipam.Own(pool)))
 	}
 	if n.Wish.Addresses != nil {

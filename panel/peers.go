@@ -19,7 +19,11 @@ func (s *Service) Peers(ctx context.Context, nodeID string, p Page) (peers []Pee
 		if err != nil {
 			return err
 		}
-		n := r.node(nodeID)
+		ps, err := presetsOf(tx)
+		if err != nil {
+			return err
+		}
+		n := r.node(nodeID, ps)
 		for row, err := range peerTable.In(nodeID).All(tx, p.Cursor) {
 			if err != nil {
 				return err
@@ -28,15 +32,20 @@ func (s *Service) Peers(ctx context.Context, nodeID string, p Page) (peers []Pee
 				next = peers[p.Limit-1].ID
 				return nil
 			}
-			peers = append(peers, peerView(n, row.Value.peer(nodeID, row.ID)))
+			peer := row.Value.peer(nodeID, row.ID)
+			stale, err := staleIn(tx, n, peer)
+			if err != nil {
+				return err
+			}
+			peers = append(peers, peerView(n, peer, stale))
 		}
 		return nil
 	})
 	return peers, next, pageError(err)
 }
 
-func peerView(n Node, p Peer) PeerView {
-	return PeerView{Peer: p, Interface: n.WGInterface, Effective: effective(n, p)}
+func peerView(n Node, p Peer, stale bool) PeerView {
+	return PeerView{Peer: p, Interface: n.WGInterface, Effective: effective(n, p), ConfigStale: stale}
 }
 
 // SearchPeers finds peers of all nodes whose name, public key, id or allowed IPs hold q.
@@ -44,6 +53,10 @@ func (s *Service) SearchPeers(ctx context.Context, q string, p Page) (peers []Pe
 	q = strings.ToLower(strings.TrimSpace(q))
 	err = s.o.Store.View(ctx, func(tx store.Tx) error {
 		peers, next = []PeerView{}, ""
+		ps, err := presetsOf(tx)
+		if err != nil {
+			return err
+		}
 		nodes := make(map[string]Node)
 		for row, err := range peerTable.All(tx, p.Cursor) {
 			if err != nil {
@@ -65,10 +78,14 @@ func (s *Service) SearchPeers(ctx context.Context, q string, p Page) (peers []Pe
 				if err != nil {
 					return err
 				}
-				n = r.node(nodeID)
+				n = r.node(nodeID, ps)
 				nodes[nodeID] = n
 			}
-			peers = append(peers, peerView(n, peer))
+			stale, err := staleIn(tx, n, peer)
+			if err != nil {
+				return err
+			}
+			peers = append(peers, peerView(n, peer, stale))
 		}
 		return nil
 	})
@@ -95,11 +112,12 @@ func (s *Service) Peer(ctx context.Context, nodeID, peerID string) (PeerView, er
 	if err != nil {
 		return PeerView{}, err
 	}
-	return st.view(*p), nil
+	stale, err := s.stale(ctx, st.node, *p)
+	return st.view(*p, stale), err
 }
 
-func (st *nodeState) view(p Peer) PeerView {
-	v := peerView(st.node, p)
+func (st *nodeState) view(p Peer, stale bool) PeerView {
+	v := peerView(st.node, p, stale)
 	v.Warnings = st.warnings(p)
 	return v
 }
@@ -113,6 +131,14 @@ func (st *nodeState) peer(id string) (*Peer, error) {
 	return nil, notFoundf("node %s has no peer %q", st.node.Name, clip(id))
 }
 
+func getPeer(tx store.Tx, n Node, id string) (Peer, error) {
+	r, err := peerTable.In(n.ID).Get(tx, id)
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrKey) {
+		return Peer{}, notFoundf("node %s has no peer %q", n.Name, clip(id))
+	}
+	return r.peer(n.ID, id), err
+}
+
 // insertPeer writes a peer that is not there, and claims what must be its alone.
 func insertPeer(tx store.Tx, p Peer) error {
 	if err := peerKeys.In(p.NodeID).Claim(tx, p.PublicKey.String(), p.ID); err != nil {
@@ -122,6 +148,9 @@ func insertPeer(tx store.Tx, p Peer) error {
 		if err := peerIPs.In(p.NodeID).Claim(tx, ip.String(), p.ID); err != nil {
 			return peerTaken(tx, p.NodeID, err, "allowed IP "+ip.String())
 		}
+	}
+	if err := p.refer(tx); err != nil {
+		return err
 	}
 	return peerTable.In(p.NodeID).Put(tx, p.ID, recordOfPeer(p))
 }
@@ -143,6 +172,9 @@ func removePeer(tx store.Tx, p Peer) error {
 	errs := []error{peerKeys.In(p.NodeID).Release(tx, p.PublicKey.String(), p.ID)}
 	for _, ip := range p.AllowedIPs {
 		errs = append(errs, peerIPs.In(p.NodeID).Release(tx, ip.String(), p.ID))
+	}
+	if p.TemplateID != "" {
+		errs = append(errs, peerUse.In(p.TemplateID).In(p.NodeID).Delete(tx, p.ID))
 	}
 	return errors.Join(append(errs, peerTable.In(p.NodeID).Delete(tx, p.ID))...)
 }
@@ -186,7 +218,11 @@ func (s *Service) storePeers(ctx context.Context, nodeID string, changes []peerC
 			}
 		}
 		r.Revision++
-		n = r.node(nodeID)
+		ps, err := presetsOf(tx)
+		if err != nil {
+			return err
+		}
+		n = r.node(nodeID, ps)
 		return nodeTable.Put(tx, nodeID, r)
 	})
 	return n, err

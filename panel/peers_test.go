@@ -245,8 +245,8 @@ func TestClientConfigNeedsWhatItHolds(t *testing.T) {
 	require.NoError(t, err)
 	file, err := w.ClientConfig(t.Context(), w.id, q.ID)
 	require.NoError(t, err)
-	require.Contains(t, file, "# Endpoint is missing")
-	require.NotContains(t, file, "Endpoint =")
+	require.Contains(t, file.Text, "# Endpoint is missing")
+	require.NotContains(t, file.Text, "Endpoint =")
 
 	dead, _, err := w.CreateNode(t.Context(), NodeInput{Name: new("dead"), AgentURL: new("http://127.0.0.1:1"), IPPoolCIDR: new("10.9.0.0/24")})
 	require.NoError(t, err)

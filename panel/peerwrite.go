@@ -3,6 +3,7 @@ package panel
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -154,12 +155,18 @@ func (s *Service) writePeer(ctx context.Context, st *nodeState, before, after *P
 		}
 	}
 	if after == nil {
+		s.forgetFetched(ctx, n.ID, before.ID)
 		return PeerView{}, nil
 	}
 	if st, err := s.state(ctx, n.ID); err == nil {
 		next = st // with what the contact has taught
 	}
-	return next.view(*after), nil
+	stale, err := s.stale(ctx, next.node, *after)
+	if err != nil { // no reason to call what was done a failure
+		s.o.Logger.LogAttrs(ctx, slog.LevelError, "whether a client's file is stale is not known",
+			slog.String("node", n.ID), slog.String("peer", after.ID), slog.String("error", err.Error()))
+	}
+	return next.view(*after, stale), nil
 }
 
 // pushPeer tells the node of one peer's change; without preshared keys where those may not travel

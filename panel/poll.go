@@ -42,7 +42,7 @@ func (s *Service) allNodes(ctx context.Context) ([]Node, error) {
 			if err != nil {
 				return err
 			}
-			nodes = append(nodes, row.Value.node(row.ID))
+			nodes = append(nodes, row.Value.node(row.ID, nil))
 		}
 		return nil
 	})

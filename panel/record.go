@@ -39,6 +39,8 @@ type nodeRecord struct {
 	MTU               *int           `json:"override_mtu,omitempty"`
 	Keepalive         *int           `json:"override_keepalive,omitempty"`
 	EndpointAllowedIP *string        `json:"override_endpoint_allowed_ip,omitempty"`
+	GroupID           string         `json:"group_id,omitempty"`
+	TemplateID        string         `json:"template_id,omitempty"`
 	IsPanelNode       bool           `json:"is_panel_node,omitempty"`
 	TLSPin            string         `json:"tls_pin,omitempty"`
 	AllowPlainSecrets bool           `json:"allow_plaintext_secrets,omitempty"`
@@ -87,6 +89,7 @@ type peerRecord struct {
 	DNS               *string        `json:"dns,omitempty"`
 	MTU               *int           `json:"mtu,omitempty"`
 	EndpointAllowedIP *string        `json:"endpoint_allowed_ip,omitempty"`
+	TemplateID        string         `json:"template_id,omitempty"`
 	Enabled           bool           `json:"enabled"`
 	CreatedAt         time.Time      `json:"created_at"`
 	UpdatedAt         time.Time      `json:"updated_at"`
@@ -105,23 +108,27 @@ func recordOfNode(n Node, peers int) nodeRecord {
 		Name: n.Name, AgentURL: n.AgentURL, Secret: string(n.Secret), WGInterface: n.WGInterface, Endpoint: n.Endpoint,
 		IPPools: n.IPPools, Enabled: n.Enabled, Weight: n.Weight, MaxPeers: n.MaxPeers,
 		ListenPort: n.Overrides.ListenPort, DNS: n.Overrides.DNS, MTU: n.Overrides.MTU, Keepalive: n.Overrides.Keepalive,
-		EndpointAllowedIP: n.Overrides.EndpointAllowedIP, IsPanelNode: n.IsPanelNode, TLSPin: n.TLSPin,
+		EndpointAllowedIP: n.Overrides.EndpointAllowedIP, GroupID: n.GroupID, TemplateID: n.TemplateID,
+		IsPanelNode: n.IsPanelNode, TLSPin: n.TLSPin,
 		AllowPlainSecrets: n.AllowPlainSecrets, Wish: recordOfWish(n.Wish), Drift: recordOfPolicy(n.Drift), AgentID: n.AgentID, SpeaksV2: n.SpeaksV2,
 		Trust: n.Trust, SeenPublicKey: n.SeenPublicKey, SeenListenPort: n.SeenListenPort, Revision: n.Revision,
 		PeerCount: peers, CreatedAt: n.CreatedAt, UpdatedAt: n.UpdatedAt,
 	}
 }
 
-func (r nodeRecord) node(id string) Node {
+// node needs ps where what the node inherits matters.
+func (r nodeRecord) node(id string, ps *presets) Node {
 	return Node{
 		ID: id, Name: r.Name, AgentURL: r.AgentURL, Secret: agent.Secret(r.Secret), WGInterface: r.WGInterface,
 		Endpoint: r.Endpoint, IPPools: r.IPPools, Enabled: r.Enabled, Weight: r.Weight, MaxPeers: r.MaxPeers,
 		Overrides: Overrides{
 			ListenPort: r.ListenPort, DNS: r.DNS, MTU: r.MTU, Keepalive: r.Keepalive, EndpointAllowedIP: r.EndpointAllowedIP,
 		},
+		GroupID: r.GroupID, TemplateID: r.TemplateID,
 		IsPanelNode: r.IsPanelNode, TLSPin: r.TLSPin, AllowPlainSecrets: r.AllowPlainSecrets, Wish: r.Wish.wish(), Drift: r.Drift.input(),
 		AgentID: r.AgentID, SpeaksV2: r.SpeaksV2, Trust: r.Trust, SeenPublicKey: r.SeenPublicKey,
 		SeenListenPort: r.SeenListenPort, Revision: r.Revision, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		presets: ps,
 	}
 }
 
@@ -153,7 +160,7 @@ func recordOfPeer(p Peer) peerRecord {
 	return peerRecord{
 		Name: p.Name, PublicKey: p.PublicKey[:], PrivateKey: secretBytes(p.PrivateKey), PresharedKey: secretBytes(p.PresharedKey),
 		AllowedIPs: p.AllowedIPs, Keepalive: p.Keepalive, DNS: p.DNS, MTU: p.MTU, EndpointAllowedIP: p.EndpointAllowedIP,
-		Enabled: p.Enabled, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
+		TemplateID: p.TemplateID, Enabled: p.Enabled, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
 	}
 }
 
@@ -162,7 +169,7 @@ func (r peerRecord) peer(nodeID, id string) Peer {
 		ID: id, Name: r.Name, NodeID: nodeID, PublicKey: keyOf(r.PublicKey),
 		PrivateKey: engine.NewSecretKey(keyOf(r.PrivateKey)), PresharedKey: engine.NewSecretKey(keyOf(r.PresharedKey)),
 		AllowedIPs: r.AllowedIPs, Keepalive: r.Keepalive, DNS: r.DNS, MTU: r.MTU, EndpointAllowedIP: r.EndpointAllowedIP,
-		Enabled: r.Enabled, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		TemplateID: r.TemplateID, Enabled: r.Enabled, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 }
 

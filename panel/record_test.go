@@ -38,7 +38,7 @@ func TestRecordsForgetNothing(t *testing.T) {
 			Interface: new(true), MaxDeletePercent: new(0), SuspendedUntil: &now,
 			Windows: &[]policy.Window{{Cron: "0 2 * * *", Duration: time.Hour, TimeZone: "UTC"}},
 		},
-		Revision: 5, CreatedAt: now, UpdatedAt: now,
+		GroupID: "g", TemplateID: "t", Revision: 5, CreatedAt: now, UpdatedAt: now, presets: &presets{},
 	}
 	full(t, n)
 	full(t, n.Overrides)
@@ -49,13 +49,13 @@ func TestRecordsForgetNothing(t *testing.T) {
 	require.NoError(t, err)
 	var nr nodeRecord
 	require.NoError(t, json.Unmarshal(b, &nr))
-	require.Equal(t, n, nr.node("id"))
+	require.Equal(t, n, nr.node("id", n.presets))
 	require.Equal(t, 6, nr.PeerCount)
 
 	p := Peer{
 		ID: "id", Name: "p", NodeID: "n", PublicKey: publicKey("x"), PrivateKey: testKey("x"), PresharedKey: testKey("y"),
 		AllowedIPs: prefixesOf("10.0.0.1/32", "fd00::1/128"), Keepalive: new(0), DNS: new(""), MTU: new(0), EndpointAllowedIP: new(""),
-		Enabled: true, CreatedAt: now, UpdatedAt: now,
+		TemplateID: "t", Enabled: true, CreatedAt: now, UpdatedAt: now,
 	}
 	full(t, p)
 	b, err = json.Marshal(recordOfPeer(p))
@@ -63,6 +63,24 @@ func TestRecordsForgetNothing(t *testing.T) {
 	var pr peerRecord
 	require.NoError(t, json.Unmarshal(b, &pr))
 	require.Equal(t, p, pr.peer("n", "id"))
+
+	values := Values{DNS: new(""), MTU: new(0), Keepalive: new(0), EndpointAllowedIP: new("")}
+	full(t, values)
+	g := Group{ID: "id", Name: "g", Description: "d", Overrides: values, CreatedAt: now, UpdatedAt: now}
+	full(t, g)
+	b, err = json.Marshal(recordOfGroup(g))
+	require.NoError(t, err)
+	var gr groupRecord
+	require.NoError(t, json.Unmarshal(b, &gr))
+	require.Equal(t, g, gr.group("id"))
+
+	tpl := Template{ID: "id", Name: "t", Kind: KindNode, Values: values, Hooks: n.Wish.Hooks, IPPools: n.IPPools, CreatedAt: now, UpdatedAt: now}
+	full(t, tpl)
+	b, err = json.Marshal(recordOfTemplate(tpl))
+	require.NoError(t, err)
+	var tr templateRecord
+	require.NoError(t, json.Unmarshal(b, &tr))
+	require.Equal(t, tpl, tr.template("id"))
 
 	var zero peerRecord
 	b, err = json.Marshal(recordOfPeer(Peer{}))

@@ -247,7 +247,7 @@ func nodeOfRule(tx store.Tx, r Rule) (Node, error) {
 	if errors.Is(err, ErrNotFound) {
 		return Node{}, Invalid("node_id", "%v", err)
 	}
-	return rec.node(r.NodeID), err
+	return rec.node(r.NodeID, nil), err
 }
 
 // DeleteRule ends a rule.

@@ -85,10 +85,14 @@ func (s *Service) state(ctx context.Context, id string) (*nodeState, error) {
 			return err
 		}
 		if st = s.states.get(id); st != nil && st.node.Revision == r.Revision {
-			st = st.with(r.node(id))
+			st = st.with(r.node(id, st.node.presets)) // a change of what it inherits moves its revision
 			return nil
 		}
-		st = &nodeState{node: r.node(id)}
+		ps, err := presetsOf(tx)
+		if err != nil {
+			return err
+		}
+		st = &nodeState{node: r.node(id, ps)}
 		for row, err := range peerTable.In(id).All(tx, "") {
 			if err != nil {
 				return err

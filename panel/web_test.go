@@ -22,6 +22,7 @@ var (
 	_ web.Peers      = (*panel.Service)(nil)
 	_ web.Drift      = (*panel.Service)(nil)
 	_ web.Keys       = (*panel.Service)(nil)
+	_ web.Presets    = (*panel.Service)(nil)
 )
 
 // Through the API a name that would not fit into a path is a 422 that names the field.

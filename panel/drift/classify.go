@@ -33,9 +33,9 @@ const (
 // caller's to fill in.
 func Classify(d Desired, o Observed) Report {
 	r := Report{Unknown: []UnknownPeer{}, Ignored: []IgnoredPeer{}, Missing: []MissingPeer{}, Mismatched: []MismatchedPeer{}}
-	var blind string
-	if r.Interface, blind = compareInterface(d.Interface, o.Interface); blind != "" {
-		return NotKnown("the node does not tell the " + blind + " of its interface, which the panel was asked to compare")
+	var blind []string
+	if r.Interface, blind = compareInterface(d.Interface, o.Interface); len(blind) > 0 {
+		return NotKnown("the node does not tell the " + strings.Join(blind, ", ") + " of its interface, which the panel was asked to compare")
 	}
 	for want, have := range merge(d.Peers, o.Peers) {
 		switch {
@@ -132,8 +132,18 @@ func isSet(mac string) string {
 	return "set"
 }
 
-// compareInterface compares what is wished for. blind names a field that was not seen.
-func compareInterface(want, have Interface) (m []Mismatch, blind string) {
+// NewWishes names the settings that are wished for now and were not before, or with another value.
+func NewWishes(before, now Interface) []string {
+	differs, began := compareInterface(now, before)
+	fields := make([]string, 0, len(differs)+len(began))
+	for _, m := range differs {
+		fields = append(fields, m.Field)
+	}
+	return append(fields, began...)
+}
+
+// compareInterface compares what is wished for. blind names the fields that were not seen.
+func compareInterface(want, have Interface) (m []Mismatch, blind []string) {
 	m = []Mismatch{}
 	c := comparison{differs: &m, blind: &blind}
 	compare(c, FieldPublicKey, want.PublicKey, have.PublicKey, same)
@@ -151,14 +161,14 @@ func compareInterface(want, have Interface) (m []Mismatch, blind string) {
 
 type comparison struct {
 	differs *[]Mismatch
-	blind   *string
+	blind   *[]string
 }
 
 func compare[T any](c comparison, field string, want, have *T, equal func(a, b T) bool) {
 	switch {
 	case want == nil:
 	case have == nil:
-		*c.blind = field
+		*c.blind = append(*c.blind, field)
 	case !equal(*want, *have):
 		*c.differs = append(*c.differs, Mismatch{field, *want, *have})
 	}

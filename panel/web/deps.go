@@ -14,6 +14,7 @@ import (
 type UseCases interface {
 	Nodes
 	Interfaces
+	Presets
 	Peers
 	Drift
 	Rules
@@ -30,6 +31,28 @@ type Nodes interface {
 	UpdateNode(ctx context.Context, id string, in panel.NodeInput) (panel.NodeView, error)
 	DeleteNode(ctx context.Context, id string) error
 	TestNode(ctx context.Context, id string) (panel.NodeTest, error)
+	// PreviewNode says what UpdateNode would do, and stores nothing.
+	PreviewNode(ctx context.Context, id string, in panel.NodeInput) (panel.Preview, error)
+	// EffectiveSettings are the node's, or with a peer's id that peer's.
+	EffectiveSettings(ctx context.Context, nodeID, peerID string) ([]panel.EffectiveField, error)
+}
+
+// Presets are the use cases behind /api/groups and /api/templates.
+type Presets interface {
+	Groups(ctx context.Context, p panel.Page) (groups []panel.GroupView, next string, err error)
+	Group(ctx context.Context, id string) (panel.GroupView, error)
+	CreateGroup(ctx context.Context, in panel.GroupInput) (panel.GroupView, error)
+	UpdateGroup(ctx context.Context, id string, in panel.GroupInput) (panel.GroupView, error)
+	DeleteGroup(ctx context.Context, id string) error
+	// PreviewGroup says what UpdateGroup would do, and stores nothing.
+	PreviewGroup(ctx context.Context, id string, in panel.GroupInput) (panel.Preview, error)
+
+	Templates(ctx context.Context, p panel.Page) (templates []panel.TemplateView, next string, err error)
+	Template(ctx context.Context, id string) (panel.TemplateView, error)
+	CreateTemplate(ctx context.Context, in panel.TemplateInput) (panel.TemplateView, error)
+	UpdateTemplate(ctx context.Context, id string, in panel.TemplateInput) (panel.TemplateView, error)
+	DeleteTemplate(ctx context.Context, id string) error
+	PreviewTemplate(ctx context.Context, id string, in panel.TemplateInput) (panel.Preview, error)
 }
 
 // Interfaces are the use cases behind /api/nodes/{id}/interface.
@@ -53,7 +76,9 @@ type Peers interface {
 	UpdatePeer(ctx context.Context, nodeID, peerID string, in panel.PeerInput) (panel.PeerView, error)
 	DeletePeer(ctx context.Context, nodeID, peerID string, allowOffline bool) error
 	// ClientConfig is the client's wg-quick(8) file; panel.ErrNoPrivateKey where it can't be made.
-	ClientConfig(ctx context.Context, nodeID, peerID string) (string, error)
+	ClientConfig(ctx context.Context, nodeID, peerID string) (panel.ClientFile, error)
+	// ClientConfigFetched is told that the client got this file.
+	ClientConfigFetched(ctx context.Context, f panel.ClientFile)
 }
 
 // Drift are the use cases behind /api/drift.

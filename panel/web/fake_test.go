@@ -62,6 +62,11 @@ type fake struct {
 	tested    panel.NodeTest
 	config    string
 	locked    atomic.Bool // no key opens the door any more
+	fetched   []panel.ClientFile
+
+	groupInput    panel.GroupInput
+	templateInput panel.TemplateInput
+	effectiveOf   string
 }
 
 func newFake() *fake {
@@ -284,12 +289,12 @@ func (f *fake) DeletePeer(ctx context.Context, node, id string, allowOffline boo
 	return err
 }
 
-func (f *fake) ClientConfig(ctx context.Context, node, id string) (string, error) {
+func (f *fake) ClientConfig(ctx context.Context, node, id string) (panel.ClientFile, error) {
 	p, err := f.Peer(ctx, node, id)
 	if err == nil && p.PrivateKey.IsZero() {
 		err = fmt.Errorf("peer %s: %w", id, panel.ErrNoPrivateKey)
 	}
-	return f.config, err
+	return panel.ClientFile{Text: f.config}, err
 }
 
 func (f *fake) Drift(_ context.Context, id string) (drift.Report, error) {

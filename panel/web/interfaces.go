@@ -60,10 +60,18 @@ func fromWish(w panel.InterfaceWish) interfaceData {
 	if w.Addresses != nil {
 		d.Addresses = new(each(*w.Addresses, netip.Prefix.String))
 	}
-	if h := w.Hooks; h != nil {
-		d.Hooks = &hooksData{notNil(h.PreUp), notNil(h.PostUp), notNil(h.PreDown), notNil(h.PostDown)}
+	if w.Hooks != nil {
+		d.Hooks = new(fromHooks(*w.Hooks))
 	}
 	return d
+}
+
+func fromHooks(h agent.Hooks) hooksData {
+	return hooksData{notNil(h.PreUp), notNil(h.PostUp), notNil(h.PreDown), notNil(h.PostDown)}
+}
+
+func (b hooksBody) hooks() agent.Hooks {
+	return agent.Hooks{PreUp: b.PreUp, PostUp: b.PostUp, PreDown: b.PreDown, PostDown: b.PostDown}
 }
 
 // changeWish changes what b names.
@@ -79,7 +87,7 @@ func changeWish(w *panel.InterfaceWish, b interfaceBody) error {
 	if b.Hooks.Set {
 		w.Hooks = nil
 		if h := b.Hooks.Value; h != nil {
-			w.Hooks = &agent.Hooks{PreUp: h.PreUp, PostUp: h.PostUp, PreDown: h.PreDown, PostDown: h.PostDown}
+			w.Hooks = new(h.hooks())
 		}
 	}
 	if !b.Addresses.Set {

@@ -28,6 +28,8 @@ type nodeData struct {
 	OverrideMTU               *int            `json:"override_mtu"`
 	OverrideKeepalive         *int            `json:"override_keepalive"`
 	OverrideEndpointAllowedIP *string         `json:"override_endpoint_allowed_ip"`
+	GroupID                   *string         `json:"group_id"`
+	TemplateID                *string         `json:"template_id"`
 	IsPanelNode               bool            `json:"is_panel_node"`
 	AgentID                   string          `json:"agent_id"`
 	AgentVersion              string          `json:"agent_version"`
@@ -70,6 +72,8 @@ type nodeBody struct {
 	OverrideKeepalive         optional[int]    `json:"override_keepalive"`
 	OverrideEndpointAllowedIP optional[string] `json:"override_endpoint_allowed_ip"`
 	Drift                     policyBody       `json:"drift" doc:"how the node is watched and healed; null in it: the fleet's policy holds again"`
+	GroupID                   optional[string] `json:"group_id"`
+	TemplateID                optional[string] `json:"template_id" doc:"of kind node"`
 }
 
 type conditionData struct {
@@ -110,6 +114,7 @@ func toNodeInput(b nodeBody) panel.NodeInput {
 			Keepalive:         panel.Optional[int](b.OverrideKeepalive),
 			EndpointAllowedIP: panel.Optional[string](b.OverrideEndpointAllowedIP),
 		},
+		GroupID: panel.Optional[string](b.GroupID), TemplateID: panel.Optional[string](b.TemplateID),
 	}
 	in.Drift = b.Drift.input()
 	if b.Secret != nil {
@@ -121,10 +126,11 @@ func toNodeInput(b nodeBody) panel.NodeInput {
 func fromNode(n panel.NodeView) nodeData {
 	return nodeData{
 		ID: n.ID, Name: n.Name, AgentURL: n.AgentURL, WGInterface: n.WGInterface, Endpoint: n.Endpoint,
-		IPPoolCIDR: strings.Join(each(n.IPPools, netip.Prefix.String), ", "),
+		IPPoolCIDR: poolText(n.IPPools),
 		Enabled:    n.Enabled, Weight: n.Weight, MaxPeers: n.MaxPeers, PeerCount: n.PeerCount,
 		OverrideListenPort: n.Overrides.ListenPort, OverrideDNS: n.Overrides.DNS, OverrideMTU: n.Overrides.MTU,
 		OverrideKeepalive: n.Overrides.Keepalive, OverrideEndpointAllowedIP: n.Overrides.EndpointAllowedIP,
+		GroupID: textOrNull(n.GroupID), TemplateID: textOrNull(n.TemplateID),
 		IsPanelNode: n.IsPanelNode, AgentID: n.AgentID, AgentVersion: n.Status.Version, TLSPin: n.TLSPin,
 		AllowPlaintextSecrets: n.AllowPlainSecrets, Revision: n.Revision,
 		LastSeen: stampOrNull(n.Status.LastSeen), Health: n.Status.Health, Error: n.Status.Error,
@@ -132,6 +138,10 @@ func fromNode(n panel.NodeView) nodeData {
 		Drift: fromPolicyInput(n.Node.Drift), EffectiveDrift: fromPolicy(n.Policy),
 		CreatedAt: stamp(n.CreatedAt), UpdatedAt: stamp(n.UpdatedAt),
 	}
+}
+
+func poolText(pools []netip.Prefix) string {
+	return strings.Join(each(pools, netip.Prefix.String), ", ")
 }
 
 func fromCondition(c panel.Condition) conditionData {
@@ -146,6 +156,13 @@ func stampOrNull(t time.Time) *string {
 		return nil
 	}
 	return new(stamp(t))
+}
+
+func textOrNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func (s *Server) listNodes(c *gin.Context, _ none) (answer[[]nodeData], error) {

@@ -16,7 +16,7 @@ const pixelsPerModule = 8
 // peerConfig gives the client's wg-quick(8) file.
 func (s *Server) peerConfig(c *gin.Context) error {
 	ctx, node, id := c.Request.Context(), c.Param("id"), c.Param("peer_id")
-	text, err := s.panel.ClientConfig(ctx, node, id)
+	file, err := s.panel.ClientConfig(ctx, node, id)
 	if err != nil {
 		return err
 	}
@@ -25,21 +25,24 @@ func (s *Server) peerConfig(c *gin.Context) error {
 		return err
 	}
 	c.Header("Content-Disposition", `attachment; filename="`+fileName(p.Name)+`"`)
-	c.Data(http.StatusOK, "text/plain; charset=utf-8", []byte(text))
+	c.Data(http.StatusOK, "text/plain; charset=utf-8", []byte(file.Text))
+	s.panel.ClientConfigFetched(ctx, file)
 	return nil
 }
 
 // peerQR gives the same file as a QR code.
 func (s *Server) peerQR(c *gin.Context) error {
-	text, err := s.panel.ClientConfig(c.Request.Context(), c.Param("id"), c.Param("peer_id"))
+	ctx := c.Request.Context()
+	file, err := s.panel.ClientConfig(ctx, c.Param("id"), c.Param("peer_id"))
 	if err != nil {
 		return err
 	}
-	png, err := qrPNG(text)
+	png, err := qrPNG(file.Text)
 	if err != nil {
 		return err
 	}
 	c.Data(http.StatusOK, "image/png", png)
+	s.panel.ClientConfigFetched(ctx, file)
 	return nil
 }
 

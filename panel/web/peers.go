@@ -22,14 +22,17 @@ type peerData struct {
 	DNS                 *string       `json:"dns"`
 	MTU                 *int          `json:"mtu"`
 	EndpointAllowedIP   *string       `json:"endpoint_allowed_ip"`
+	TemplateID          *string       `json:"template_id"`
 	Effective           effectiveData `json:"effective"`
+	ClientConfigStale   bool          `json:"client_config_stale" doc:"the client's file was fetched once, and it would be another now"`
 	Enabled             bool          `json:"enabled"`
 	Warnings            []string      `json:"warnings"`
 	CreatedAt           string        `json:"created_at" format:"date-time"`
 	UpdatedAt           string        `json:"updated_at" format:"date-time"`
 }
 
-// effectiveData is what holds for a peer: its own field, else the node's, else the default.
+// effectiveData is what holds for a peer. Its own field wins, then its template, the node's override, the node's
+// template, the node's group, the default.
 type effectiveData struct {
 	DNS                 string `json:"dns"`
 	MTU                 int    `json:"mtu"`
@@ -49,6 +52,7 @@ type peerBody struct {
 	DNS                 optional[string] `json:"dns"`
 	MTU                 optional[int]    `json:"mtu"`
 	EndpointAllowedIP   optional[string] `json:"endpoint_allowed_ip"`
+	TemplateID          optional[string] `json:"template_id" doc:"of kind peer"`
 	Enabled             *bool            `json:"enabled"`
 	AllowOffline        *bool            `json:"allow_offline" doc:"keep the change though the node can't be reached; it shows as drift"`
 }
@@ -69,7 +73,7 @@ func toPeerInput(b peerBody) panel.PeerInput {
 		PresharedKey: panel.Optional[string](b.PresharedKey), AllowedIPs: b.AllowedIPs,
 		Keepalive: panel.Optional[int](b.PersistentKeepalive), DNS: panel.Optional[string](b.DNS),
 		MTU: panel.Optional[int](b.MTU), EndpointAllowedIP: panel.Optional[string](b.EndpointAllowedIP),
-		Enabled: b.Enabled, AllowOffline: b.AllowOffline != nil && *b.AllowOffline,
+		TemplateID: panel.Optional[string](b.TemplateID), Enabled: b.Enabled, AllowOffline: b.AllowOffline != nil && *b.AllowOffline,
 	}
 	if k := in.PresharedKey.Value; k != nil && *k == "" {
 		in.PresharedKey.Value = nil
@@ -83,6 +87,7 @@ func fromPeer(p panel.PeerView) peerData {
 		HasPrivateKey: !p.PrivateKey.IsZero(), HasPresharedKey: !p.PresharedKey.IsZero(),
 		AllowedIPs:          each(p.AllowedIPs, netip.Prefix.String),
 		PersistentKeepalive: p.Keepalive, DNS: p.DNS, MTU: p.MTU, EndpointAllowedIP: p.EndpointAllowedIP,
+		TemplateID: textOrNull(p.TemplateID), ClientConfigStale: p.ConfigStale,
 		Effective: effectiveData{
 			DNS: p.Effective.DNS, MTU: p.Effective.MTU, PersistentKeepalive: p.Effective.Keepalive,
 			EndpointAllowedIP: p.Effective.EndpointAllowedIP, Endpoint: p.Effective.Endpoint,

@@ -23,6 +23,7 @@ var conflicts = []int{http.StatusConflict}
 func (s *Server) table(g prometheus.Gatherer) []route {
 	routes := s.openRoutes()
 	routes = append(routes, s.nodeRoutes()...)
+	routes = append(routes, s.presetRoutes()...)
 	routes = append(routes, s.peerRoutes()...)
 	routes = append(routes, s.driftRoutes()...)
 	routes = append(routes, s.ruleRoutes()...)
@@ -49,6 +50,7 @@ func (s *Server) openRoutes() []route {
 
 func (s *Server) nodeRoutes() []route {
 	const nodes, node, wish = "/api/nodes", "/api/nodes/{id}", "/api/nodes/{id}/interface"
+	ofPeer := []queryParam{{"peer_id", "string", "of this peer, with what it and its template say"}}
 	return []route{
 		{method: http.MethodGet, path: nodes, summary: "List nodes", role: roleViewer, query: pageQuery, action: op(s.listNodes)},
 		{method: http.MethodPost, path: nodes, summary: "Create a node; its agent is not contacted", role: roleAdmin, errors: conflicts, action: op(s.createNode)},
@@ -56,6 +58,8 @@ func (s *Server) nodeRoutes() []route {
 		{method: http.MethodGet, path: node, summary: "Show a node", role: roleViewer, action: op(s.getNode)},
 		{method: http.MethodPut, path: node, summary: "Change what the body names; null clears an override", role: roleAdmin, errors: conflicts, action: op(s.updateNode)},
 		{method: http.MethodDelete, path: node, summary: "Forget a node; its device stays as it is", role: roleAdmin, errors: conflicts, action: op(s.deleteNode)},
+		{method: http.MethodPost, path: node + "/preview", summary: "What the same body as PUT would do; nothing is kept", role: roleAdmin, errors: conflicts, action: op(s.previewNode)},
+		{method: http.MethodGet, path: node + "/effective", summary: "Where each setting comes from", role: roleViewer, query: ofPeer, action: op(s.effectiveSettings)},
 		{method: http.MethodPost, path: node + "/toggle", summary: "Enable or disable a node", role: roleAdmin, errors: conflicts, action: op(s.toggleNode)},
 		{method: http.MethodPost, path: node + "/test", summary: "Contact the agent and say what was seen", role: roleAdmin, errors: writes, action: op(s.testNode)},
 		{method: http.MethodGet, path: wish, summary: "Show what the panel wants of the interface", role: roleViewer, action: op(s.getInterface)},
@@ -63,6 +67,24 @@ func (s *Server) nodeRoutes() []route {
 		{method: http.MethodPost, path: wish + "/sync", summary: "Write the wishes to the node", role: roleAdmin, errors: writes, action: op(s.syncInterface)},
 		{method: http.MethodPost, path: wish + "/enable", summary: "Bring the interface up", role: roleAdmin, errors: writes, action: op(s.enableInterface)},
 		{method: http.MethodPost, path: wish + "/disable", summary: "Take the interface down", role: roleAdmin, errors: writes, action: op(s.disableInterface)},
+	}
+}
+
+func (s *Server) presetRoutes() []route {
+	const groups, group, templates, template = "/api/groups", "/api/groups/{id}", "/api/templates", "/api/templates/{id}"
+	return []route{
+		{method: http.MethodGet, path: groups, summary: "List groups of nodes", role: roleViewer, query: pageQuery, action: op(s.listGroups)},
+		{method: http.MethodPost, path: groups, summary: "Create a group", role: roleAdmin, errors: conflicts, action: op(s.createGroup)},
+		{method: http.MethodGet, path: group, summary: "Show a group", role: roleViewer, action: op(s.getGroup)},
+		{method: http.MethodPut, path: group, summary: "Change what the body names, for all of its nodes; null clears an override", role: roleAdmin, errors: conflicts, action: op(s.updateGroup)},
+		{method: http.MethodDelete, path: group, summary: "Delete a group that no node is in", role: roleAdmin, errors: conflicts, action: op(s.deleteGroup)},
+		{method: http.MethodPost, path: group + "/preview", summary: "What the same body as PUT would do; nothing is kept", role: roleAdmin, errors: conflicts, action: op(s.previewGroup)},
+		{method: http.MethodGet, path: templates, summary: "List templates for nodes and peers", role: roleViewer, query: pageQuery, action: op(s.listTemplates)},
+		{method: http.MethodPost, path: templates, summary: "Create a template", role: roleAdmin, errors: conflicts, action: op(s.createTemplate)},
+		{method: http.MethodGet, path: template, summary: "Show a template", role: roleViewer, action: op(s.getTemplate)},
+		{method: http.MethodPut, path: template, summary: "Change what the body names, for all who refer to it; null clears a value", role: roleAdmin, errors: conflicts, action: op(s.updateTemplate)},
+		{method: http.MethodDelete, path: template, summary: "Delete a template that nobody refers to", role: roleAdmin, errors: conflicts, action: op(s.deleteTemplate)},
+		{method: http.MethodPost, path: template + "/preview", summary: "What the same body as PUT would do; nothing is kept", role: roleAdmin, errors: conflicts, action: op(s.previewTemplate)},
 	}
 }
 
