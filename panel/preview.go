@@ -29,7 +29,7 @@ type PreviewPeer struct {
 }
 
 // PreviewFile is a client's file that was as it should be and becomes stale.
-type PreviewFile struct{ NodeID, PeerID, Name string }
+type PreviewFile struct{ NodeID, NodeName, PeerID, Name string }
 
 // PreviewGroup says what UpdateGroup would do; nothing is stored.
 func (s *Service) PreviewGroup(ctx context.Context, id string, in GroupInput) (Preview, error) {
@@ -143,7 +143,7 @@ func (st *nodeState) outdates(next Node, fetched map[string]fetchedRecord) []Pre
 	var out []PreviewFile
 	for _, p := range st.peers {
 		if r, ok := fetched[p.ID]; ok && !r.stale(st.node, *p) && r.stale(next, *p) {
-			out = append(out, PreviewFile{NodeID: next.ID, PeerID: p.ID, Name: p.Name})
+			out = append(out, PreviewFile{NodeID: next.ID, NodeName: next.Name, PeerID: p.ID, Name: p.Name})
 		}
 	}
 	return out

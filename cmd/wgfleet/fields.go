@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,6 +30,7 @@ const (
 	list    // comma list
 	boolean // true where the flag stands alone
 	fromFile
+	hooksFile // JSON in a file
 )
 
 // fields are the flags of a command that makes or changes something; only given ones are sent.
@@ -119,6 +122,15 @@ func (f field) value(con *console, c *cobra.Command) (any, error) {
 	case fromFile:
 		b, err := readFile(con, text)
 		return strings.TrimSpace(string(b)), err
+	case hooksFile:
+		b, err := readFile(con, text)
+		if err != nil {
+			return nil, err
+		}
+		if !json.Valid(b) {
+			return nil, errors.New(`the file holds no JSON: expected for example {"post_up": ["true"]}`)
+		}
+		return json.RawMessage(b), nil
 	default:
 		return text, nil
 	}

@@ -28,12 +28,14 @@ var nodeFields = fields{
 	{flag: "mtu", key: "override_mtu", kind: number, clear: true, help: "override: MTU of client files"},
 	{flag: "keepalive", key: "override_keepalive", kind: number, clear: true, help: "override: persistent keepalive in seconds"},
 	{flag: "endpoint-allowed-ip", key: "override_endpoint_allowed_ip", clear: true, help: "override: what clients send into the tunnel"},
+	{flag: "group", key: "group_id", clear: true, help: "group that it is in, by id or name"},
+	{flag: "template", key: "template_id", clear: true, help: "template that it takes settings from, by id or name"},
 }
 
 func newNode(con *console) *cobra.Command {
 	g := group("node", "Nodes: agents and the interfaces that they keep", "  wgfleet node list\n  wgfleet node test berlin")
 	f := addPanelFlags(con, g)
-	g.AddCommand(nodeList(f), nodeShow(f), nodeAdd(f), nodeSet(f), nodeRemove(f), nodeTest(f))
+	g.AddCommand(nodeList(f), nodeShow(f), nodeAdd(f), nodeSet(f), nodeRemove(f), nodeTest(f), nodeEffective(f))
 	return g
 }
 
@@ -99,6 +101,9 @@ func nodeAdd(f *panelFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := refer(c.Context(), f, client, body); err != nil {
+			return err
+		}
 		a, err := client.Do(c.Context(), http.MethodPost, "/api/nodes", nil, body)
 		if err != nil {
 			return err
@@ -118,7 +123,7 @@ func nodeAdd(f *panelFlags) *cobra.Command {
 func nodeSet(f *panelFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use: "set NODE", Short: "Change a node; only what is named changes", Args: usage(1, 1),
-		Example: "  wgfleet node set berlin --mtu 1380 --keepalive 30\n  wgfleet node set berlin --clear mtu\n  wgfleet node set berlin --enabled=false",
+		Example: "  wgfleet node set berlin --mtu 1380 --keepalive 30\n  wgfleet node set berlin --clear mtu --group office\n  wgfleet node set berlin --enabled=false",
 	}
 	all := append(fields{{flag: "name", key: "name", help: "new name"}}, nodeFields...)
 	all.add(c, true)
@@ -136,6 +141,9 @@ func nodeSet(f *panelFlags) *cobra.Command {
 		}
 		n, err := findNode(c.Context(), client, args[0])
 		if err != nil {
+			return err
+		}
+		if err := refer(c.Context(), f, client, body); err != nil {
 			return err
 		}
 		a, err := client.Do(c.Context(), http.MethodPut, nodePath(n.ID), nil, body)

@@ -25,6 +25,7 @@ var peerFields = fields{
 	{flag: "dns", key: "dns", clear: true, help: "client file: DNS servers and search domains"},
 	{flag: "mtu", key: "mtu", kind: number, clear: true, help: "client file: MTU"},
 	{flag: "endpoint-allowed-ip", key: "endpoint_allowed_ip", clear: true, help: "client file: what the client sends into the tunnel"},
+	{flag: "template", key: "template_id", clear: true, help: "template that it takes settings from, by id or name"},
 	{flag: "enabled", key: "enabled", kind: boolean, help: "whether the peer may connect"},
 	{flag: "allow-offline", key: "allow_offline", kind: boolean, help: "keep the change though the node can't be reached"},
 }
@@ -73,9 +74,13 @@ func peerList(f *panelFlags) *cobra.Command {
 				if !p.Enabled {
 					state = "disabled"
 				}
-				rows[i] = []string{p.Name, names[p.NodeID], strings.Join(p.AllowedIPs, ","), state, p.PublicKey, p.ID}
+				file := ""
+				if p.ConfigStale {
+					file = "stale"
+				}
+				rows[i] = []string{p.Name, names[p.NodeID], strings.Join(p.AllowedIPs, ","), state, file, p.PublicKey, p.ID}
 			}
-			return f.con.table([]string{"NAME", "NODE", "ALLOWED IPS", "STATE", "PUBLIC KEY", "ID"}, rows)
+			return f.con.table([]string{"NAME", "NODE", "ALLOWED IPS", "STATE", "FILE", "PUBLIC KEY", "ID"}, rows)
 		})
 	})
 	return c
@@ -132,6 +137,9 @@ func addPeer(ctx context.Context, f *panelFlags, client *panelclient.Client, nod
 		}
 		path = nodePath(n.ID) + "/peers"
 	}
+	if err := refer(ctx, f, client, body); err != nil {
+		return err
+	}
 	a, err := client.Do(ctx, http.MethodPost, path, nil, body)
 	if err != nil {
 		return err
@@ -182,6 +190,9 @@ func peerSet(f *panelFlags) *cobra.Command {
 		return f.run(func(ctx context.Context, client *panelclient.Client, args []string) error {
 			_, p, err := findPeer(ctx, client, args[0], args[1])
 			if err != nil {
+				return err
+			}
+			if err := refer(ctx, f, client, body); err != nil {
 				return err
 			}
 			a, err := client.Do(ctx, http.MethodPut, peerPath(p), nil, body)

@@ -25,7 +25,7 @@ var (
 		Drift: []panel.PreviewNode{{
 			ID: "n1", Name: "Node 1", Peers: []panel.PreviewPeer{{ID: "p1", Name: "Alice's phone", Fields: []string{"persistent_keepalive"}}}, Interface: []string{"hooks"},
 		}},
-		Stale: []panel.PreviewFile{{NodeID: "n1", PeerID: "p1", Name: "Alice's phone"}},
+		Stale: []panel.PreviewFile{{NodeID: "n1", NodeName: "Node 1", PeerID: "p1", Name: "Alice's phone"}},
 	}
 	groupsByID    = map[string]panel.GroupView{"g1": fakeGroup}
 	templatesByID = map[string]panel.TemplateView{"t1": fakeTemplate}

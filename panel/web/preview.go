@@ -30,9 +30,10 @@ type previewPeerData struct {
 }
 
 type previewFileData struct {
-	NodeID string `json:"node_id"`
-	PeerID string `json:"peer_id"`
-	Name   string `json:"name"`
+	NodeID   string `json:"node_id"`
+	NodeName string `json:"node_name"`
+	PeerID   string `json:"peer_id"`
+	Name     string `json:"name" doc:"of the peer"`
 }
 
 type previewTotals struct {

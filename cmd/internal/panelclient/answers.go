@@ -30,7 +30,9 @@ type Peer struct {
 	HasPrivateKey bool     `json:"has_private_key"`
 	AllowedIPs    []string `json:"allowed_ips"`
 	Enabled       bool     `json:"enabled"`
-	Warnings      []string `json:"warnings"`
+	// ConfigStale: the client's file was fetched once, and it would be another now.
+	ConfigStale bool     `json:"client_config_stale"`
+	Warnings    []string `json:"warnings"`
 }
 
 // Key is an API key without the key.
