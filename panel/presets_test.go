@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/panel/drift"
+	"github.com/wgfleet/wgfleet/store"
 )
 
 // layered is a world whose node has a group and a template, and whose one peer has a template.
@@ -467,4 +469,37 @@ func TestPrecedenceAgainstAnOracle(t *testing.T) {
 		}
 		rt.Repeat(actions)
 	})
+}
+
+// More nodes than fit into one transaction of the engine change as one, each with its own revision.
+func TestGroupOfManyNodes(t *testing.T) {
+	const nodes = 2500
+	s, st, _ := newService(t, nil)
+	g, err := s.CreateGroup(t.Context(), GroupInput{Name: new("all")})
+	require.NoError(t, err)
+	var ids []string
+	require.NoError(t, st.Update(t.Context(), func(tx store.Tx) error {
+		ids = nil
+		for i := range nodes {
+			id, err := store.NewID(s.now(), s.o.Rand)
+			if err != nil {
+				return err
+			}
+			ids = append(ids, id)
+			n := Node{ID: id, Name: fmt.Sprint("n", i), GroupID: g.ID, Revision: uint64(i + 1)}
+			if err := errors.Join(nodeTable.Put(tx, id, recordOfNode(n, 0)), moveUse(tx, id, "", g.ID)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	g, err = s.UpdateGroup(t.Context(), g.ID, GroupInput{Overrides: ValuesInput{MTU: set(1300)}})
+	require.NoError(t, err)
+	require.Equal(t, nodes, g.NodeCount)
+	for i, id := range ids {
+		n, err := s.Node(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, uint64(i+2), n.Revision)
+	}
+	require.ErrorContains(t, s.DeleteGroup(t.Context(), g.ID), "2500 nodes are in group")
 }
