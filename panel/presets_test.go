@@ -266,16 +266,22 @@ func TestCountsOfGroupsAndTemplates(t *testing.T) {
 	_, _, err := l.CreateNode(t.Context(), NodeInput{Name: new("n2"), AgentURL: &l.proxy.URL, GroupID: set(l.group)})
 	require.NoError(t, err)
 	empty := l.addGroup("empty")
-	groups, next, err := l.Groups(t.Context(), Page{Limit: 1})
-	require.NoError(t, err)
-	require.Equal(t, l.group, next)
-	require.Equal(t, 2, groups[0].NodeCount)
-	groups, _, err = l.Groups(t.Context(), Page{Cursor: next})
-	require.NoError(t, err)
-	require.Equal(t, []string{empty}, []string{groups[0].ID})
-	templates, _, err := l.Templates(t.Context(), Page{})
-	require.NoError(t, err)
-	require.Equal(t, []int{1, 0, 1, 2}, []int{templates[0].NodeCount, templates[0].PeerCount, templates[1].NodeCount, templates[1].PeerCount})
+	counts := make(map[string][2]int)
+	for cursor, more := "", true; more; more = cursor != "" {
+		var page []GroupView
+		page, cursor, err = l.Groups(t.Context(), Page{Limit: 1, Cursor: cursor})
+		require.NoError(t, err)
+		require.Len(t, page, 1)
+		counts[page[0].ID] = [2]int{page[0].NodeCount}
+	}
+	for cursor, more := "", true; more; more = cursor != "" {
+		var page []TemplateView
+		page, cursor, err = l.Templates(t.Context(), Page{Limit: 1, Cursor: cursor})
+		require.NoError(t, err)
+		require.Len(t, page, 1)
+		counts[page[0].ID] = [2]int{page[0].NodeCount, page[0].PeerCount}
+	}
+	require.Equal(t, map[string][2]int{l.group: {2}, empty: {}, l.nodeTemplate: {1}, l.peerTemplate: {1, 2}}, counts)
 	one, err := l.Template(t.Context(), l.peerTemplate)
 	require.NoError(t, err)
 	require.Equal(t, 2, one.PeerCount)
