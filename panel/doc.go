@@ -1,7 +1,7 @@
 // Package panel holds the use cases of the panel role: nodes, their overrides and interface
-// wishes, peers, API keys, drift reports and reconciliation. It keeps the desired state in a store,
-// reaches nodes through an agent client, and decides nothing about WireGuard itself: that is
-// engine's and panel/drift's.
+// wishes, groups and templates, peers, API keys, drift reports and reconciliation. It keeps the
+// desired state in a store, reaches nodes through an agent client, and decides nothing about
+// WireGuard itself: that is engine's and panel/drift's.
 //
 // It refuses what a node would refuse before anything is stored or sent, and never calls a node
 // that could not be looked at "in sync". Secrets travel in types that redact themselves.

@@ -133,12 +133,12 @@ func TestStaleIsNotGuessed(t *testing.T) {
 // that the node did not take.
 func TestFetchThatIsNotKept(t *testing.T) {
 	l := newLayered(t)
-	real := l.o.Store
+	working := l.o.Store
 	f, err := l.ClientConfig(t.Context(), l.id, l.peer.ID)
 	require.NoError(t, err)
-	l.o.Store = refusing{real, errors.New("no space")}
+	l.o.Store = refusing{working, errors.New("no space")}
 	l.ClientConfigFetched(t.Context(), f)
-	l.o.Store = real
+	l.o.Store = working
 	require.Contains(t, l.logs.String(), "that a client's file was fetched is not kept")
 	require.Equal(t, 0, l.kept())
 

@@ -190,13 +190,10 @@ func (h *harness) route(req *http.Request) (route, bool) {
 // fill puts ids that exist into the path of a route.
 func fill(r route) string {
 	id := "n1"
-	for prefix, other := range map[string]string{"/api/keys": "k1", "/api/groups": "g1", "/api/templates": "t1"} {
+	for prefix, other := range map[string]string{"/api/keys": "k1", "/api/groups": "g1", "/api/templates": "t1", "/api/drift/rules": "r1"} {
 		if strings.HasPrefix(r.path, prefix) {
 			id = other
 		}
-	}
-	if strings.HasPrefix(r.path, "/api/drift/rules") {
-		id = "r1"
 	}
 	return strings.NewReplacer("{id}", id, "{peer_id}", "p1").Replace(r.path)
 }
