@@ -63,17 +63,17 @@ func (r *reconciler) wrote() bool { return !r.o.DryRun && r.count() > 0 }
 // count is how many steps are in the result as done.
 func (r *reconciler) count() int {
 	n := 0
-	for _, list := range r.lists() {
+	for _, list := range r.result.lists() {
 		n += len(*list)
 	}
 	return n
 }
 
 // lists are those of the result, by the op of the steps that they hold.
-func (r *reconciler) lists() map[string]*[]string {
+func (r *ReconcileResult) lists() map[string]*[]string {
 	return map[string]*[]string{
-		drift.OpAdd: &r.result.Added, drift.OpUpdate: &r.result.Updated, drift.OpRemove: &r.result.Removed,
-		drift.OpAdopt: &r.result.Adopted, drift.OpAccept: &r.result.Accepted, drift.OpInterface: &r.result.Interface,
+		drift.OpAdd: &r.Added, drift.OpUpdate: &r.Updated, drift.OpRemove: &r.Removed,
+		drift.OpAdopt: &r.Adopted, drift.OpAccept: &r.Accepted, drift.OpInterface: &r.Interface,
 	}
 }
 
@@ -201,7 +201,7 @@ func (r *reconciler) note(steps []drift.Step) {
 	if !r.o.DryRun {
 		r.did = append(r.did, steps...)
 	}
-	lists := r.lists()
+	lists := r.result.lists()
 	for _, s := range steps {
 		name := s.ID()
 		if s.Op == drift.OpInterface {

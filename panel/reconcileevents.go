@@ -21,7 +21,7 @@ func (r *reconciler) tell(ctx context.Context, err error) {
 		log.WarnContext(ctx, "not reconciled", "node", r.node.ID, "dry_run", r.o.DryRun, "error", reasonOf(err))
 	case r.o.DryRun:
 	default:
-		log.LogAttrs(ctx, slog.LevelInfo, "reconciled", slog.String("node", r.node.ID), slog.String("done", r.done()),
+		log.LogAttrs(ctx, slog.LevelInfo, "reconciled", slog.String("node", r.node.ID), slog.String("done", r.result.done()),
 			slog.Int("errors", len(r.result.Errors)), slog.Bool("verified", r.result.Verified))
 	}
 	plan := r.result.Plan
@@ -38,15 +38,15 @@ func (r *reconciler) tell(ctx context.Context, err error) {
 	case err != nil:
 		e.Severity, e.Message = event.Warning, "it was not put right: "+reasonOf(err)
 	case !r.result.Verified:
-		e.Severity, e.Message = event.Warning, r.done()+fmt.Sprintf(", %d errors, not verified", len(r.result.Errors))
+		e.Severity, e.Message = event.Warning, r.result.done()+fmt.Sprintf(", %d errors, not verified", len(r.result.Errors))
 	default:
-		e.Message = r.done() + ", verified"
+		e.Message = r.result.done() + ", verified"
 	}
 	r.s.tell(ctx, r.node, e)
 }
 
 // done counts what was done.
-func (r *reconciler) done() string {
+func (r *ReconcileResult) done() string {
 	lists := r.lists()
 	var parts []string
 	for _, v := range []struct{ op, verb string }{

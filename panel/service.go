@@ -54,6 +54,7 @@ type Service struct {
 	memories   memories
 	plans      planBook
 	keepers    keepers
+	rollouts   rollouts
 	rules      cached[[]Rule]
 	policy     cached[policy.Input] // of the fleet
 
@@ -89,6 +90,7 @@ func New(o Options) (*Service, error) {
 		events:     event.New(event.Options{Store: o.Store, Now: o.Now, Rand: o.Rand, Keep: o.EventsKeep, Max: o.EventsMax}),
 		verdicts:   verdicts{byNode: make(map[string]verdict)},
 		keepers:    keepers{looking: make(chan struct{}, o.Parallel), byNode: make(map[string]*kept)},
+		rollouts:   rollouts{queue: make(chan *rollout)},
 		memories:   memories{byNode: make(map[string]memory)},
 		slots:      make(map[string]*slot),
 		taken:      make(map[string]uint64),
@@ -149,6 +151,7 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, loop := range []func(context.Context) error{
 		s.pollLoop,
 		s.keepLoop,
+		s.rolloutLoop,
 		s.pruneLoop,
 	} {
 		loops.Go(func() error { return loop(ctx) })

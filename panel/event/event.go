@@ -16,12 +16,14 @@ const (
 	ConditionChanged Kind = "condition.changed"  // a condition of a node is another
 	PolicyChanged    Kind = "policy.changed"     // somebody said otherwise how nodes are watched and healed
 	HealingStopped   Kind = "healing.stopped"    // healing did not help, and was given up
-	RuleChanged      Kind = "rule.changed"       // somebody said otherwise which unknown peers are left alone
+	RolloutStarted   Kind = "rollout.started"    // several nodes are reconciled, wave after wave
+	RolloutFinished  Kind = "rollout.finished"
+	RuleChanged      Kind = "rule.changed" // somebody said otherwise which unknown peers are left alone
 )
 
 // Kinds are all of them.
 func Kinds() []Kind {
-	return []Kind{DriftChanged, PlanMade, Reconciled, ConditionChanged, RuleChanged, PolicyChanged, HealingStopped}
+	return []Kind{DriftChanged, PlanMade, Reconciled, ConditionChanged, RuleChanged, PolicyChanged, HealingStopped, RolloutStarted, RolloutFinished}
 }
 
 // Severity ranks events for those who want to be told of few.

@@ -17,6 +17,7 @@ type UseCases interface {
 	Presets
 	Peers
 	Drift
+	Rollouts
 	Rules
 	Events
 	Keys
@@ -93,6 +94,16 @@ type Drift interface {
 	// FleetPolicy is what was said of all nodes.
 	FleetPolicy(ctx context.Context) (policy.Input, error)
 	ChangeFleetPolicy(ctx context.Context, in panel.PolicyInput) (policy.Input, error)
+}
+
+// Rollouts are the use cases behind /api/drift/rollouts.
+type Rollouts interface {
+	StartRollout(ctx context.Context, in panel.RolloutInput) (panel.Rollout, error)
+	Rollouts(ctx context.Context) ([]panel.Rollout, error)
+	Rollout(ctx context.Context, id string) (panel.Rollout, error)
+	// FollowRollout yields it whenever it is another, until it has ended or ctx has.
+	FollowRollout(ctx context.Context, id string) (iter.Seq[panel.Rollout], error)
+	CancelRollout(ctx context.Context, id string) (panel.Rollout, error)
 }
 
 // Rules are the use cases behind /api/drift/rules.

@@ -163,13 +163,9 @@ func (s *Server) streamEvents(c *gin.Context) error {
 			return err
 		}
 	}
-	// The reader is not bound by what bounds a request's body.
-	if err := http.NewResponseController(c.Writer).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := beginStream(c); err != nil {
 		return err
 	}
-	c.Header("Content-Type", eventStream)
-	c.Header("X-Accel-Buffering", "no")
-	c.Status(http.StatusOK)
 	for s.stillAdmitted(c) {
 		if err := stand(c, after); err != nil {
 			return nil
@@ -178,6 +174,17 @@ func (s *Server) streamEvents(c *gin.Context) error {
 			return nil
 		}
 	}
+	return nil
+}
+
+// beginStream writes the head of a stream. Its reader is not bound by what bounds a request's body.
+func beginStream(c *gin.Context) error {
+	if err := http.NewResponseController(c.Writer).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	c.Header("Content-Type", eventStream)
+	c.Header("X-Accel-Buffering", "no")
+	c.Status(http.StatusOK)
 	return nil
 }
 

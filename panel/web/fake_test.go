@@ -55,6 +55,7 @@ type fake struct {
 	peerInput panel.PeerInput
 	ruleInput panel.RuleInput
 	policy    panel.PolicyInput
+	started   panel.RolloutInput
 	placed    string
 	options   panel.ReconcileOptions
 	offline   bool

@@ -26,6 +26,7 @@ func (s *Server) table(g prometheus.Gatherer) []route {
 	routes = append(routes, s.presetRoutes()...)
 	routes = append(routes, s.peerRoutes()...)
 	routes = append(routes, s.driftRoutes()...)
+	routes = append(routes, s.rolloutRoutes()...)
 	routes = append(routes, s.ruleRoutes()...)
 	routes = append(routes, s.eventRoutes()...)
 	routes = append(routes, s.keyRoutes()...)
@@ -117,6 +118,17 @@ func (s *Server) driftRoutes() []route {
 		{method: http.MethodPut, path: "/api/drift/policy", summary: "Change what the body names; null: the default holds again", role: roleAdmin, action: op(s.putPolicy)},
 		{method: http.MethodPost, path: "/api/nodes/{id}/adopt", summary: "Take the peers that the panel does not know into it, untouched", role: roleAdmin, errors: writes, action: opOptional(s.adopt)},
 		{method: http.MethodPost, path: "/api/nodes/{id}/accept", summary: "Take what differs on the node as the panel's wish", role: roleAdmin, errors: writes, action: opOptional(s.accept)},
+	}
+}
+
+func (s *Server) rolloutRoutes() []route {
+	const rollouts, rollout = "/api/drift/rollouts", "/api/drift/rollouts/{id}"
+	started := append([]int{http.StatusNotFound}, conflicts...)
+	return []route{
+		{method: http.MethodPost, path: "/api/drift/reconcile", summary: "Make several nodes as they should be, wave after wave", role: roleAdmin, errors: started, action: opOptional(s.startRollout)},
+		{method: http.MethodGet, path: rollouts, summary: "List the rollouts that run, and the last that ended", role: roleViewer, action: op(s.listRollouts)},
+		{method: http.MethodGet, path: rollout, summary: "Show a rollout; with Accept: text/event-stream, as it goes", role: roleViewer, action: opStream(s.getRollout, s.streamRollout)},
+		{method: http.MethodPost, path: rollout + "/cancel", summary: "Let a rollout begin with no other node", role: roleAdmin, errors: conflicts, action: op(s.cancelRollout)},
 	}
 }
 
