@@ -54,6 +54,14 @@ type Owned interface {
 	Revision() uint64
 }
 
+// Hosted is an Owned device that shares its addresses and MTU with the host: whoever changes them there
+// moves no revision.
+type Hosted interface {
+	Owned
+	// ReadHost fills in the addresses, normalized, and the MTU. Errors: as Observe.
+	ReadHost(ctx context.Context, i *Interface) error
+}
+
 // Kinded is a Device that may be of another kind than the backend that found it.
 type Kinded interface {
 	Device

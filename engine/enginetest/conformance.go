@@ -61,6 +61,16 @@ func (b bench) observe() engine.Observation {
 	require.NoError(b, err)
 	require.Equal(b, engine.Normalize(o.State), o.State, "an observation is normalized")
 	require.Len(b, o.Stats, len(o.Peers), "each peer has its stats")
+	if f, ok := b.device.(engine.Fingerprinter); ok {
+		mark, err := f.Fingerprint(b.Context())
+		require.NoError(b, err)
+		require.Equal(b, engine.FingerprintOf(o.State), mark, "the fingerprint is of what was observed")
+	}
+	if h, ok := b.device.(engine.Hosted); ok {
+		i := engine.Interface{}
+		require.NoError(b, h.ReadHost(b.Context(), &i))
+		require.Equal(b, engine.Interface{Addresses: o.Interface.Addresses, MTU: o.Interface.MTU}, i)
+	}
 	return o
 }
 

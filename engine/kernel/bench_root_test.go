@@ -47,3 +47,35 @@ func BenchmarkAddPeerToForeignDevice(b *testing.B) {
 		})
 	}
 }
+
+// A look at a device of another process that did not change, as a held request costs it each second: by its
+// fingerprint, and by a full read with its digest, which is the other way to know.
+func BenchmarkLookAtForeignDevice(b *testing.B) {
+	for _, count := range []int{10, 1000, 10000} {
+		f := newForeign(b)
+		d, err := f.Create(b.Context(), engine.Interface{Name: "wgb0", PrivateKey: enginetest.PrivateKey(b)})
+		require.NoError(b, err)
+		all := enginetest.Peers(count)
+		for i := range all {
+			require.NoError(b, d.Configure(b.Context(), engine.Changes{Peers: []engine.PeerChange{{After: &all[i]}}}))
+		}
+		b.Run(fmt.Sprintf("%d/fingerprint", count), func(b *testing.B) {
+			look := d.(engine.Fingerprinter)
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := look.Fingerprint(b.Context())
+				require.NoError(b, err)
+			}
+		})
+		b.Run(fmt.Sprintf("%d/read", count), func(b *testing.B) {
+			mac := engine.DeriveMACKey([]byte("shared"))
+			b.ReportAllocs()
+			for b.Loop() {
+				o, err := d.Observe(b.Context())
+				require.NoError(b, err)
+				engine.Digest(o.Peers, mac)
+			}
+		})
+		require.NoError(b, d.Close(b.Context()))
+	}
+}

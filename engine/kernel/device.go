@@ -35,11 +35,8 @@ func (d *Device) Kind() engine.Kind { return d.kind }
 // with runs f with a client that lives as long as f: it belongs to the network namespace that is
 // current now.
 func (d *Device) with(ctx context.Context, what string, f func(*wgctrl.Client) error) error {
-	if d.closed.Load() {
-		return fmt.Errorf("%s %s: %w", what, d.name, engine.ErrClosed)
-	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%s %s: %w", what, d.name, err)
+	if err := d.ready(ctx, what); err != nil {
+		return err
 	}
 	c, err := wgctrl.New()
 	if err != nil {
@@ -65,11 +62,9 @@ func (d *Device) Observe(ctx context.Context) (o engine.Observation, err error) 
 	if err != nil {
 		return engine.Observation{}, err
 	}
-	s, err := link.Read(d.name)
-	if err != nil && !errors.Is(err, engine.ErrUnknownInterface) { // a userspace device may have no link here
+	if err := d.readLink(&o.Interface); err != nil {
 		return engine.Observation{}, err
 	}
-	o.Interface.Addresses, o.Interface.MTU = engine.NormalizeAddresses(s.Addresses), s.MTU
 	return o, nil
 }
 

@@ -33,7 +33,7 @@ func newForeign(t testing.TB) foreign {
 }
 
 type foreignDevice struct {
-	engine.Device
+	engine.Fingerprinter
 	maker engine.Device
 }
 
@@ -46,12 +46,12 @@ func (f foreign) Create(ctx context.Context, i engine.Interface) (engine.Device,
 	if err != nil {
 		return nil, err
 	}
-	return foreignDevice{d, made}, nil
+	return foreignDevice{d.(engine.Fingerprinter), made}, nil
 }
 
 // Close ends with the other process's end of it, so that the name is free at once.
 func (d foreignDevice) Close(ctx context.Context) error {
-	if err := d.Device.Close(ctx); err != nil {
+	if err := d.Fingerprinter.Close(ctx); err != nil {
 		return err
 	}
 	return d.maker.Close(ctx)

@@ -49,7 +49,7 @@ type Device struct {
 }
 
 var (
-	_ engine.Owned   = (*Device)(nil)
+	_ engine.Hosted  = (*Device)(nil)
 	_ engine.Greeter = (*Device)(nil)
 )
 
@@ -119,6 +119,22 @@ func (d *Device) Observe(ctx context.Context) (engine.Observation, error) {
 		return engine.Observation{}, d.fail("observe", err)
 	}
 	return o, nil
+}
+
+// ReadHost reads what ip(8) may change on a TUN; see engine.Hosted.
+func (d *Device) ReadHost(ctx context.Context, i *engine.Interface) error {
+	if err := ctx.Err(); err != nil {
+		return d.fail("observe", err)
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.closed {
+		return d.fail("observe", engine.ErrClosed)
+	}
+	if err := d.carrier.read(i); err != nil {
+		return d.fail("observe", err)
+	}
+	return nil
 }
 
 // Configure does the changes; see engine.Device. It stops between two batches when ctx ends.
