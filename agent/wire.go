@@ -27,7 +27,8 @@ type Health struct {
 // Capabilities of an agent.
 const (
 	CapV2    = "v2"    // nonces, node, signed answers
-	CapETag  = "etag"  // digests, 304, Prefer: wait
+	CapETag  = "etag"  // digests, 304
+	CapWait  = "wait"  // Prefer: wait is held until either digest changes, for next to nothing
 	CapApply = "apply" // POST apply
 	CapFile  = "file"  // GET file
 )

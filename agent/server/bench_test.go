@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -37,7 +38,11 @@ func (n *node) call(method, target string, body []byte, headers ...string) *http
 }
 
 func (n *node) callTo(w http.ResponseWriter, method, target string, body []byte, headers ...string) {
-	r := httptest.NewRequest(method, target, strings.NewReader(string(body)))
+	n.callWith(context.Background(), w, method, target, body, headers...)
+}
+
+func (n *node) callWith(ctx context.Context, w http.ResponseWriter, method, target string, body []byte, headers ...string) {
+	r := httptest.NewRequestWithContext(ctx, method, target, strings.NewReader(string(body)))
 	stamp, nonce := strconv.FormatInt(n.now().Unix(), 10), agent.NewNonce()
 	r.Header.Set(agent.HeaderTimestamp, stamp)
 	r.Header.Set(agent.HeaderNonce, nonce)

@@ -33,10 +33,13 @@ type Server struct {
 
 	running context.Context // ends when the server closes
 	stop    context.CancelFunc
-	tasks   sync.WaitGroup // background work of slots
+	holding context.Context // ends before that; with it, every wait for a change
+	letGo   context.CancelFunc
+	tasks   sync.WaitGroup // background work of slots and lookouts
 
-	mu    sync.Mutex // protects slots, and who joins tasks
-	slots map[string]*slot
+	mu       sync.Mutex // protects what follows, and who joins tasks
+	slots    map[string]*slot
+	lookouts map[string]*lookout // by interface; those of requests that are held
 }
 
 // Sizes that the HTTP server must let through: headers of 32 kB and a target of 70 kB.
@@ -61,12 +64,14 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	running, stop := context.WithCancel(context.Background())
+	holding, letGo := context.WithCancel(running)
 	s := &Server{
 		o: o, router: newRouter(), identity: id,
 		nonces:   newNonces(2 * o.MaxTimestampAge),
 		failures: newFailures(o.RateLimit), budget: newBudget(),
 		macs: make(map[agent.Secret]engine.MACKey), started: o.Now(), host: newHostSampler(),
-		hosts: hostLog{lost: make(map[string]bool)}, running: running, stop: stop, slots: make(map[string]*slot),
+		hosts: hostLog{lost: make(map[string]bool)}, running: running, stop: stop, holding: holding, letGo: letGo,
+		slots: make(map[string]*slot), lookouts: make(map[string]*lookout),
 	}
 	s.scrape = newScraper(s)
 	for _, secret := range o.secrets() {
@@ -81,16 +86,18 @@ func (s *Server) ID() string { return s.identity.id }
 // Handler returns the API.
 func (s *Server) Handler() http.Handler { return s }
 
-// NewHTTPServer returns a server with the limits that the API needs. The caller sets TLS and
-// listens.
-func NewHTTPServer(h http.Handler, logger *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
+// NewHTTPServer returns a server of the agent's API with the limits that it needs. Its Shutdown lets go who
+// waits for a change, for good. The caller sets TLS and listens.
+func NewHTTPServer(s *Server, logger *slog.Logger) *http.Server {
+	h := &http.Server{
+		Handler:           s.Handler(),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
+	h.RegisterOnShutdown(s.letGo)
+	return h
 }
 
 // Close ends the background work, writes what is still to be written and, where down is set, takes
@@ -123,6 +130,9 @@ func (s *Server) closeSlot(ctx context.Context, sl *slot, down bool) error {
 		return err
 	}
 	defer release()
+	if sl.gone { // by an earlier call
+		return nil
+	}
 	err = s.flush(sl)
 	if device, _ := sl.current(); down && device != nil && sl.made != "" {
 		err = errors.Join(err, s.bringDown(ctx, sl, device, bestEffort|saving))

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,12 +104,32 @@ func (sl *slot) learn(d engine.Device, old, seen *model) {
 // a full read. It needs no slot.
 func (sl *slot) modelOf(ctx context.Context, d engine.Device, known *model) (*model, error) {
 	if known.valid(d) {
-		return known, nil
+		return sl.withHost(ctx, d, known)
 	}
 	seen, _, err := observe(ctx, d)
 	if err != nil {
 		return nil, sl.lost(d, err)
 	}
+	sl.learn(d, known, seen)
+	return seen, nil
+}
+
+// withHost returns the known model of a device, with the addresses and the MTU that it has now: on a TUN ip(8)
+// may change them.
+func (sl *slot) withHost(ctx context.Context, d engine.Device, known *model) (*model, error) {
+	hosted, ok := d.(engine.Hosted)
+	if !ok {
+		return known, nil
+	}
+	now := known.state.Interface
+	if err := hosted.ReadHost(ctx, &now); err != nil {
+		return nil, sl.lost(d, err)
+	}
+	if now.MTU == known.state.Interface.MTU && slices.Equal(now.Addresses, known.state.Interface.Addresses) {
+		return known, nil
+	}
+	seen := known.patched(engine.Changes{Interface: &engine.InterfaceChange{Before: known.state.Interface, After: now}})
+	seen.revision, seen.stands = known.revision, known.stands
 	sl.learn(d, known, seen)
 	return seen, nil
 }
