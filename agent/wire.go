@@ -1,5 +1,7 @@
 package agent
 
+import "time"
+
 // Header names of the API.
 const (
 	HeaderTimestamp         = "X-Timestamp"
@@ -7,7 +9,7 @@ const (
 	HeaderNonce             = "X-Nonce"
 	HeaderNode              = "X-Node"
 	HeaderResponseSignature = "X-Response-Signature"
-	HeaderInterfaceDigest   = "X-Interface-Digest"
+	HeaderInterfaceDigest   = "X-Interface-Digest" // of a request that waits: the one last seen
 )
 
 // Hidden stands in raw_config for a secret that is not sent; no PUT accepts it.
@@ -32,6 +34,9 @@ const (
 	CapApply = "apply" // POST apply
 	CapFile  = "file"  // GET file
 )
+
+// MaxWait is how long Prefer: wait holds an answer at most.
+const MaxWait = 60 * time.Second
 
 // Dump is the answer of GET /v1/wg/{if}/dump.
 type Dump struct {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ type fake struct {
 	server  *httptest.Server
 	answer  func(r *http.Request) (status int, etag, interfaceDigest, body string)
 	tamper  func(h http.Header)
+	mu      sync.Mutex // protects seen while requests run
 	seen    []*http.Request
 	unnamed bool // /health without agent_id
 }
@@ -44,7 +46,9 @@ func newFake(t testing.TB, start func(http.Handler) *httptest.Server) *fake {
 }
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
 	f.seen = append(f.seen, r)
+	f.mu.Unlock()
 	status, etag, digest, body := 200, "", "", fmt.Sprintf(`{"status":"ok","timestamp":%d,"version":"t","agent_id":%q}`, time.Now().Unix(), f.id)
 	if f.unnamed {
 		body = `{"status":"ok","version":"2.2.0"}`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -19,7 +20,12 @@ import (
 type Query struct {
 	// IfNot is a digest; where the agent's peers have it, the answer is NotModified.
 	IfNot string
-	// Wait holds a NotModified back until something changes; 0: not at all.
+	// IfNotInterface is the interface's digest that was last seen. It ends a wait where it is another by
+	// now; "" is the one at the time that the wait begins.
+	IfNotInterface string
+	// Wait holds a NotModified back until something changes, in whole seconds and agent.MaxWait at most; 0: not
+	// at all. The context must outlast it by what an answer takes: nothing else ends a call to an agent
+	// that hangs. Who has no agent.CapWait may answer at once, as the original always does.
 	Wait time.Duration
 }
 
@@ -61,7 +67,10 @@ func (c *Client) Dump(ctx context.Context, name string, q Query) (Snapshot, erro
 	if v2 && q.IfNot != "" {
 		r.header["If-None-Match"] = quote(q.IfNot)
 		if q.Wait > 0 {
-			r.header["Prefer"] = fmt.Sprintf("wait=%d", int(q.Wait.Seconds()))
+			r.header["Prefer"] = fmt.Sprintf("wait=%d", int(math.Ceil(min(q.Wait, agent.MaxWait).Seconds())))
+		}
+		if q.Wait > 0 && q.IfNotInterface != "" {
+			r.header[agent.HeaderInterfaceDigest] = q.IfNotInterface
 		}
 	}
 	a, err := c.send(ctx, r, v2)

@@ -31,6 +31,12 @@ func ParsePin(s string) (string, error) {
 	return s, nil
 }
 
+// How long a connection of HTTP/2 may be silent, and then a ping without its answer.
+const (
+	pingAfter   = 15 * time.Second
+	pingTimeout = 10 * time.Second
+)
+
 var errPin = errors.New("the certificate is not the pinned one")
 
 // NewTransport makes the connections for clients that share these settings.
@@ -62,5 +68,8 @@ func NewTransport(t TLS) (*http.Transport, error) {
 		IdleConnTimeout:        2 * time.Minute,
 		TLSHandshakeTimeout:    10 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
+		// Held requests are silent: without pings one of HTTP/2 would hang on a connection that died, and so
+		// would each that comes after it on the same one.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}, nil
 }

@@ -10,9 +10,6 @@ import (
 	"github.com/wgfleet/wgfleet/agent"
 )
 
-// maxWait is how long an answer is held at most.
-const maxWait = 60 * time.Second
-
 // heldAnswer is the log's line of a request that began to wait.
 const heldAnswer = "holding the answer until something changes"
 
@@ -87,7 +84,7 @@ func preferWait(values []string) time.Duration {
 			}
 			n, err := strconv.Atoi(strings.Trim(strings.TrimSpace(value), `"`))
 			if err == nil && n > 0 {
-				return min(time.Duration(min(n, 3600))*time.Second, maxWait)
+				return min(time.Duration(min(n, 3600))*time.Second, agent.MaxWait)
 			}
 		}
 	}

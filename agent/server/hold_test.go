@@ -46,20 +46,30 @@ func (n *node) untilHeld(t testing.TB, count int) {
 	require.Eventually(t, func() bool { return n.holding() == count }, 30*time.Second, time.Millisecond)
 }
 
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}
+
 // TestManyHeldRequestsTakeNothingFromOthers: no budget of bodies, no patience with wrong signatures, no slot.
 func TestManyHeldRequestsTakeNothingFromOthers(t *testing.T) {
 	const count = 300
 	n := newNode(t, withConf(t))
 	tag, addr := n.tag(), n.http.Listener.Addr().String()
 	conns := make([]net.Conn, count)
+	before := heap()
+	large := strings.Repeat("x", 4<<20)
 	for i := range conns {
 		body := ""
-		if i == 0 {
-			body = strings.Repeat("x", 4<<20)
+		if i < 8 {
+			body = large
 		}
 		conns[i] = n.holdRaw(t, addr, tag, body)
 	}
 	n.untilHeld(t, count)
+	require.Less(t, int64(heap()-before), int64(len(large)*4), "a body is not kept while we wait")
 	require.Zero(t, n.server.budget.held)
 	require.Empty(t, n.server.failures.source)
 	require.Len(t, n.server.lookouts, 1)
@@ -110,22 +120,15 @@ func BenchmarkHeld(b *testing.B) {
 	const count = 1000
 	n := benchNode(b, 10)
 	tag, addr := n.tag(), n.http.Listener.Addr().String()
-	in := func() (uint64, int) {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc + m.StackInuse, runtime.NumGoroutine()
-	}
 	for b.Loop() {
-		memory, goroutines := in()
+		memory, goroutines := heap(), runtime.NumGoroutine()
 		conns := make([]net.Conn, count)
 		for i := range conns {
 			conns[i] = n.holdRaw(b, addr, tag, "")
 		}
 		n.untilHeld(b, count)
-		m, g := in()
-		b.ReportMetric(float64(m-memory)/count, "B/held")
-		b.ReportMetric(float64(g-goroutines)/count, "goroutines/held")
+		b.ReportMetric(float64(heap()-memory)/count, "B/held")
+		b.ReportMetric(float64(runtime.NumGoroutine()-goroutines)/count, "goroutines/held")
 		for _, c := range conns {
 			c.Close()
 		}

@@ -349,6 +349,23 @@ func (h *held) sameAsFresh(code agent.Code, within time.Duration) {
 	require.Contains(h.n.t, h.Body.String(), `"`+string(code)+`"`)
 }
 
+// TestAChangeAtTheDeadline: a look and a deadline at the same time; a 304 names the digest that was
+// asked about.
+func TestAChangeAtTheDeadline(t *testing.T) {
+	inBubble(t, &others{prints: true}, func(t *testing.T, n *node) {
+		for i := range 30 {
+			tag, _ := n.fresh()
+			h := n.hold(tag)
+			elapse(59500 * time.Millisecond)
+			n.write(i)
+			<-h.done
+			if h.Code == 304 {
+				require.Equal(t, tag, h.Header().Get("ETag"))
+			}
+		}
+	})
+}
+
 func TestAStopLetsGoAtOnce(t *testing.T) {
 	eachHost(t, func(t *testing.T, n *node) {
 		tag, _ := n.fresh()
@@ -431,6 +448,14 @@ func TestAFailedLook(t *testing.T) {
 				h.sameAsFresh(agent.CodeInternal, 11*time.Second)
 				host.fail.Store(nil)
 				n.hold(tag).ends(304, time.Minute)
+
+				_, leave := n.server.join("wg0") // one who is slow to go
+				elapse(time.Second)
+				host.fail.Store(&broken)
+				elapse(5 * time.Second)
+				host.fail.Store(nil)
+				n.hold(tag).ends(304, time.Minute) // is no reason to tell the next one of an old failure
+				leave()
 			})
 		})
 	}

@@ -244,7 +244,7 @@ func (n *node) polls() int { return strings.Count(n.logs.String(), heldAnswer) }
 
 func TestPreferWait(t *testing.T) {
 	for text, want := range map[string]time.Duration{
-		"wait=5": 5 * time.Second, "wait=61": maxWait, "wait=9999999999999999999": 0, "": 0, "wait=0": 0, "wait=-1": 0, "a, Wait=\"7\"": 7 * time.Second, "respond-async; wait=3": 3 * time.Second,
+		"wait=5": 5 * time.Second, "wait=61": agent.MaxWait, "wait=9999999999999999999": 0, "": 0, "wait=0": 0, "wait=-1": 0, "a, Wait=\"7\"": 7 * time.Second, "respond-async; wait=3": 3 * time.Second,
 	} {
 		require.Equal(t, want, preferWait([]string{text}), text)
 	}
