@@ -13,11 +13,9 @@ import (
 )
 
 const (
-	// holdTime is how long an agent is asked to hold an answer back until something changes.
-	holdTime = 55 * time.Second
-	// firstHold is how long the first time after a look: what changed between that look and now is then seen
-	// at once, though the agent counts changes of the interface from when it was asked.
-	firstHold = time.Second
+	// holdTime is how long an agent is asked to hold an answer back until something changes: less than the
+	// minute after which many proxies give up.
+	holdTime = 50 * time.Second
 	// Pauses after a look that failed, the first and the longest.
 	firstRetry = 2 * time.Second
 	lastRetry  = time.Minute
@@ -146,14 +144,13 @@ func (k *keeper) hold(ctx context.Context, st *nodeState) {
 		<-ctx.Done() // it is looked at from time to time
 		return
 	}
-	early := 0
-	for wait := firstHold; ctx.Err() == nil; wait = holdTime {
+	for early := 0; ctx.Err() == nil; {
 		began := time.Now()
-		got, err := k.ask(ctx, a, st.node, wait)
+		got, err := k.ask(ctx, a, st.node)
 		if err != nil || !got.NotModified || got.InterfaceDigest != k.seen.snapshot.InterfaceDigest {
 			return
 		}
-		if time.Since(began) >= wait/2 {
+		if time.Since(began) >= holdTime/2 {
 			early = 0
 		} else if early++; early == maxEarly {
 			<-ctx.Done() // it does not hold its answers back: it is looked at from time to time
@@ -163,10 +160,12 @@ func (k *keeper) hold(ctx context.Context, st *nodeState) {
 }
 
 // ask holds one request. An agent that does not answer in time is looked at.
-func (k *keeper) ask(ctx context.Context, a Agent, n Node, wait time.Duration) (client.Snapshot, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait+k.s.o.NodeTimeout)
+func (k *keeper) ask(ctx context.Context, a Agent, n Node) (client.Snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, holdTime+k.s.o.NodeTimeout)
 	defer cancel()
-	return a.Dump(ctx, n.WGInterface, client.Query{IfNot: k.seen.observed.Digest, Wait: wait})
+	return a.Dump(ctx, n.WGInterface, client.Query{
+		IfNot: k.seen.observed.Digest, IfNotInterface: k.seen.snapshot.InterfaceDigest, Wait: holdTime,
+	})
 }
 
 // heal puts right what the policy allows, and returns when it is to be decided about again; 0: when the node

@@ -109,14 +109,14 @@ func TestAQuietNodeIsLeftInPeace(t *testing.T) {
 	long := make(chan struct{}, 10)
 	w.cut.Store(new(func(_ http.ResponseWriter, r *http.Request) bool {
 		held.Add(1)
-		if r.Header.Get("Prefer") == "wait=55" {
+		if r.Header.Get("Prefer") == "wait=50" {
 			long <- struct{}{}
 		}
 		return false
 	}))
 	w.watch()
 	<-long
-	require.LessOrEqual(t, held.Load(), int64(6), "meeting, looking, and two that are held")
+	require.LessOrEqual(t, held.Load(), int64(5), "meeting, looking, and one that is held")
 }
 
 func TestNobodyLooksWhereTheModeIsOff(t *testing.T) {
