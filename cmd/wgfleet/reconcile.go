@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/wgfleet/wgfleet/cmd/internal/panelclient"
 )
@@ -21,6 +23,9 @@ type reconciliation struct {
 	request  panelclient.ReconcileRequest
 	planOnly bool
 	yes      bool
+
+	waves       []string // of a rollout over several nodes
+	maxParallel int
 }
 
 // step is one node of a reconciliation.
@@ -33,8 +38,9 @@ type step struct {
 func newReconcile(con *console) *cobra.Command {
 	r := reconciliation{request: panelclient.ReconcileRequest{Missing: true, Mismatched: true}}
 	var all, prune bool
+	var group string
 	c := &cobra.Command{
-		Use: "reconcile NODE…|--all", Short: "Plan, show, ask, apply and verify what puts nodes right", Args: usage(0, -1),
+		Use: "reconcile NODE…|--group GROUP|--all", Short: "Plan, show, ask, apply and verify what puts nodes right", Args: usage(0, -1),
 		Long: `Plan what puts the named nodes right, show it, ask, do it, and read it back.
 
 Peers that are as they should be are never touched. Peers that the panel does not want
@@ -43,15 +49,20 @@ are left alone unless --prune removes them (--prune-orphaned only those that it 
 --accept what differs becomes the panel's wish. The interface's own settings (port,
 addresses, …) are shown, and put right with --interface.
 
-What is done is the plan that was shown: where a node changed meanwhile, nothing is.`,
+What is done is the plan that was shown: where a node changed meanwhile, nothing is.
+Several nodes are done side by side, with --waves some before others: the first node that
+can't be verified lets no other begin.`,
 		Example: `  wgfleet reconcile berlin --plan
   wgfleet reconcile berlin --prune
   wgfleet reconcile berlin --interface --only interface.mtu
-  wgfleet reconcile --all --yes`,
+  wgfleet reconcile --all --waves 1,10%,rest --max-parallel 4`,
 	}
 	r.f = addPanelFlags(con, c)
 	flags := c.Flags()
 	flags.BoolVar(&all, "all", false, "all enabled nodes")
+	flags.StringVar(&group, "group", "", "the enabled nodes of this group, by id or name")
+	flags.StringSliceVar(&r.waves, "waves", nil, "how many nodes before others begin: numbers, percentages, rest; as in 1,10%,rest")
+	flags.IntVar(&r.maxParallel, "max-parallel", 0, "nodes at the same time (default 8)")
 	flags.BoolVar(&r.planOnly, "plan", false, "show the plan and change nothing")
 	flags.BoolVar(&r.yes, "yes", false, "do not ask")
 	flags.BoolVar(&prune, "prune", false, "remove peers that the panel does not want")
@@ -68,8 +79,8 @@ What is done is the plan that was shown: where a node changed meanwhile, nothing
 	}
 	c.MarkFlagsMutuallyExclusive("plan", "yes")
 	c.RunE = r.f.run(func(ctx context.Context, client *panelclient.Client, args []string) error {
-		if all == (len(args) > 0) {
-			return fmt.Errorf("name the nodes, or give --all: see `%s --help`", c.CommandPath())
+		if count(all, group != "", len(args) > 0) != 1 {
+			return fmt.Errorf("name the nodes, or give --group or --all: see `%s --help`", c.CommandPath())
 		}
 		r.client = client
 		r.request.PruneOrphaned = r.request.PruneOrphaned || prune
@@ -79,6 +90,13 @@ What is done is the plan that was shown: where a node changed meanwhile, nothing
 		if err != nil {
 			return err
 		}
+		if group != "" {
+			g, err := groups(r.f).find(ctx, client, group)
+			if err != nil {
+				return err
+			}
+			known = slices.DeleteFunc(known, func(n panelclient.Node) bool { return n.GroupID == nil || *n.GroupID != g.ID })
+		}
 		chosen, err := choose(known, args)
 		if err != nil {
 			return err
@@ -86,6 +104,17 @@ What is done is the plan that was shown: where a node changed meanwhile, nothing
 		return r.run(ctx, chosen)
 	})
 	return c
+}
+
+// count is how many are true.
+func count(all ...bool) int {
+	n := 0
+	for _, b := range all {
+		if b {
+			n++
+		}
+	}
+	return n
 }
 
 // choose returns the named nodes, or all enabled ones.
@@ -143,31 +172,46 @@ func (r *reconciliation) run(ctx context.Context, chosen []panelclient.Node) err
 	return failed
 }
 
+// plansAtOnce is how many plans are asked for at the same time: a node that is away delays no other.
+const plansAtOnce = 16
+
 // plans asks for the plan of every node.
 func (r *reconciliation) plans(ctx context.Context, chosen []panelclient.Node) ([]step, error) {
 	request := r.request
 	request.DryRun = true
-	var plans []step
-	var failed error
-	for _, n := range chosen {
-		p, err := r.ask(ctx, n, request)
-		if ctx.Err() != nil {
-			return plans, err
-		}
-		if err != nil {
-			failed = errors.Join(failed, err)
-			continue
-		}
-		plans = append(plans, p)
+	made, errs := make([]*step, len(chosen)), make([]error, len(chosen))
+	var asking errgroup.Group
+	asking.SetLimit(plansAtOnce)
+	for i, n := range chosen {
+		asking.Go(func() error {
+			p, err := r.ask(ctx, n, request)
+			if errs[i] = err; err == nil {
+				made[i] = &p
+			}
+			return nil
+		})
 	}
-	return plans, failed
+	_ = asking.Wait() // the errors are in errs
+	var plans []step
+	for _, p := range made {
+		if p != nil {
+			plans = append(plans, *p)
+		}
+	}
+	if ctx.Err() != nil {
+		return plans, context.Cause(ctx)
+	}
+	return plans, errors.Join(errs...)
 }
 
 // do carries out the plans that were shown, and those alone.
 func (r *reconciliation) do(ctx context.Context, plans []step) ([]step, error) {
+	if len(plans) > 1 {
+		return r.rollOut(ctx, plans)
+	}
 	var results []step
 	var failed error
-	for _, p := range plans {
+	for _, p := range plans { // of one node
 		request := r.request
 		request.PlanID = p.Plan.ID
 		done, err := r.ask(ctx, p.node, request)

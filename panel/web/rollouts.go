@@ -148,7 +148,7 @@ func (s *Server) streamRollout(c *gin.Context) error {
 			sent[n.NodeID] = n.State
 		}
 		if err := sse.Encode(c.Writer, sse.Event{Id: r.ID, Event: "rollout", Data: d}); err != nil {
-			return nil //nolint:nilerr // the reader has gone
+			return nil
 		}
 		c.Writer.Flush()
 	}

@@ -1,6 +1,9 @@
 package panelclient
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Node is what tables show of a node.
 type Node struct {
@@ -17,6 +20,7 @@ type Node struct {
 	IsPanelNode bool       `json:"is_panel_node"`
 	LastSeen    *time.Time `json:"last_seen"`
 	Health      string     `json:"health"`
+	GroupID     *string    `json:"group_id"`
 	Secret      string     `json:"secret"` // only in the answer of a creation that made it
 }
 
@@ -250,4 +254,46 @@ type EventChange struct {
 	After   map[string]any `json:"after"`
 	Outcome string         `json:"outcome"`
 	Error   string         `json:"error"`
+}
+
+// RolloutRequest reconciles several nodes by plans that were shown.
+type RolloutRequest struct {
+	Plans            []RolloutPlan `json:"plans"`
+	AllowMassRemoval bool          `json:"allow_mass_removal,omitempty"`
+	Waves            []string      `json:"waves,omitempty"`
+	MaxParallel      int           `json:"max_parallel,omitempty"` // 0: the panel's default
+}
+
+// RolloutPlan is the plan of one node.
+type RolloutPlan struct {
+	NodeID string `json:"node_id"`
+	PlanID string `json:"plan_id"`
+}
+
+// RolloutRunning is the state of a Rollout that has not ended.
+const RolloutRunning = "running"
+
+// Rollout is the reconciliation of several nodes.
+type Rollout struct {
+	ID     string        `json:"id"`
+	State  string        `json:"state"`
+	Counts RolloutCounts `json:"counts"`
+	Nodes  []RolloutNode `json:"nodes"`
+}
+
+// RolloutCounts are the nodes by their state.
+type RolloutCounts struct {
+	Total   int `json:"total"`
+	Running int `json:"running"`
+	Done    int `json:"done"`
+	Failed  int `json:"failed"`
+	Skipped int `json:"skipped"`
+}
+
+// RolloutNode is one node of a Rollout.
+type RolloutNode struct {
+	NodeName string          `json:"node_name"`
+	State    string          `json:"state"`
+	Message  string          `json:"message"`
+	Result   json.RawMessage `json:"result"` // nil: it did not come to one
 }
