@@ -106,25 +106,39 @@ func TestRolloutWaveAfterWave(t *testing.T) {
 	require.Contains(t, all[0].Message, "4 of 4 nodes done")
 }
 
-// The canary can't be put right: no other node is touched.
+// The first node can't be put right, be it that it does not answer or that it refuses a peer: no other one is
+// touched, in this wave or the next.
 func TestRolloutStopsAtTheFirstFailure(t *testing.T) {
-	w, hosts, ids := fleetOf(t, 3)
-	hosts[0].cut.Store(new(func(rw http.ResponseWriter, r *http.Request) bool {
-		if strings.HasSuffix(r.URL.Path, "/apply") {
-			panic(http.ErrAbortHandler)
+	for _, waves := range [][]string{{"1", "rest"}, {"rest"}} {
+		for _, how := range []string{"no answer", "a peer is refused"} {
+			t.Run(how, func(t *testing.T) {
+				w, hosts, ids := fleetOf(t, 3)
+				ann, _, err := w.Peers(t.Context(), ids[0], Page{})
+				require.NoError(t, err)
+				if how == "no answer" {
+					hosts[0].cut.Store(new(func(rw http.ResponseWriter, r *http.Request) bool {
+						if strings.HasSuffix(r.URL.Path, "/apply") {
+							panic(http.ErrAbortHandler)
+						}
+						return false
+					}))
+				} else {
+					w.refuseKey(ann[0].PublicKey.String())
+				}
+				r, err := w.StartRollout(t.Context(), RolloutInput{Options: everything, NodeIDs: ids, Waves: waves, MaxParallel: 1})
+				require.NoError(t, err)
+				r = w.end(r.ID)
+				require.Equal(t, RolloutFailed, r.State)
+				require.Equal(t, NodeFailed, r.Nodes[0].State)
+				require.NotEmpty(t, r.Nodes[0].Message)
+				for i, n := range r.Nodes[1:] {
+					require.Equal(t, NodeSkipped, n.State)
+					require.Contains(t, n.Message, "failed before its turn came")
+					require.Empty(t, hosts[i+1].peers())
+					require.Equal(t, int64(1), hosts[i+1].writes.Load(), "only the peer's making")
+				}
+			})
 		}
-		return false
-	}))
-	r, err := w.StartRollout(t.Context(), RolloutInput{Options: everything, NodeIDs: ids, Waves: []string{"1", "rest"}})
-	require.NoError(t, err)
-	r = w.end(r.ID)
-	require.Equal(t, RolloutFailed, r.State)
-	require.Equal(t, "1:failed 2:skipped 2:skipped", standing(r))
-	require.NotEmpty(t, r.Nodes[0].Message)
-	require.Contains(t, r.Nodes[1].Message, "failed before its turn came")
-	for _, h := range hosts[1:] {
-		require.Empty(t, h.peers())
-		require.Equal(t, int64(1), h.writes.Load(), "only the peer's making")
 	}
 }
 

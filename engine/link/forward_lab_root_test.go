@@ -89,10 +89,12 @@ func (h *netHost) pings(address string, limit ...string) bool {
 	return ping.Run() == nil
 }
 
+// reaches wants an answer from each address. A ping that can't be sent yet, since a link or an address is not up,
+// is sent again.
 func (h *netHost) reaches(addresses ...string) {
 	h.t.Helper()
 	for _, a := range addresses {
-		require.True(h.t, h.pings(a, "-w", "10"), "no answer from %s", a)
+		require.Eventually(h.t, func() bool { return h.pings(a, "-w", "10") }, 30*time.Second, 100*time.Millisecond, "no answer from %s", a)
 	}
 }
 
