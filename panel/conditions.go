@@ -95,7 +95,7 @@ func (s *Service) tellCondition(ctx context.Context, n Node, t transition) {
 		return
 	}
 	e := event.Event{
-		Kind: event.ConditionChanged, Severity: event.Info, From: t.was, To: t.now.Status, Revision: t.now.ObservedRevision,
+		Kind: event.ConditionChanged, Subject: t.now.Type, Severity: event.Info, From: t.was, To: t.now.Status, Revision: t.now.ObservedRevision,
 		Message: fmt.Sprintf("%s is %s again", t.now.Type, t.now.Status),
 	}
 	if t.now.Status != "True" {

@@ -19,11 +19,16 @@ const (
 	RolloutStarted   Kind = "rollout.started"    // several nodes are reconciled, wave after wave
 	RolloutFinished  Kind = "rollout.finished"
 	RuleChanged      Kind = "rule.changed" // somebody said otherwise which unknown peers are left alone
+	// NotificationFailed: what somebody wanted to be told was not, and will not be.
+	NotificationFailed Kind = "notification.failed"
 )
 
 // Kinds are all of them.
 func Kinds() []Kind {
-	return []Kind{DriftChanged, PlanMade, Reconciled, ConditionChanged, RuleChanged, PolicyChanged, HealingStopped, RolloutStarted, RolloutFinished}
+	return []Kind{
+		DriftChanged, PlanMade, Reconciled, ConditionChanged, RuleChanged, PolicyChanged, HealingStopped, RolloutStarted, RolloutFinished,
+		NotificationFailed,
+	}
 }
 
 // Severity ranks events for those who want to be told of few.
@@ -53,6 +58,7 @@ type Event struct {
 	NodeID   string // "" for what concerns no single node
 	NodeName string // as it was then
 	Actor    Actor
+	Subject  string // the name of a condition; "" elsewhere
 	Message  string // one sentence for people
 	From, To string // of a verdict or a condition; "" elsewhere
 	PlanID   string

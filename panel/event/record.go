@@ -24,6 +24,7 @@ type record struct {
 	ActorKind string         `json:"actor_kind"`
 	ActorID   string         `json:"actor_id,omitempty"`
 	ActorName string         `json:"actor_name,omitempty"`
+	Subject   string         `json:"subject,omitempty"`
 	Message   string         `json:"message"`
 	From      string         `json:"from,omitempty"`
 	To        string         `json:"to,omitempty"`
@@ -45,7 +46,7 @@ type changeRecord struct {
 func recordOf(e Event) record {
 	r := record{
 		At: e.At, Kind: e.Kind, Severity: e.Severity, NodeID: e.NodeID, NodeName: e.NodeName,
-		ActorKind: e.Actor.Kind, ActorID: e.Actor.ID, ActorName: e.Actor.Name, Message: e.Message,
+		ActorKind: e.Actor.Kind, ActorID: e.Actor.ID, ActorName: e.Actor.Name, Subject: e.Subject, Message: e.Message,
 		From: e.From, To: e.To, PlanID: e.PlanID, Revision: e.Revision,
 	}
 	for _, c := range e.Changes {
@@ -57,7 +58,7 @@ func recordOf(e Event) record {
 func (r record) event(id string) Event {
 	e := Event{
 		ID: id, At: r.At, Kind: r.Kind, Severity: r.Severity, NodeID: r.NodeID, NodeName: r.NodeName,
-		Actor: Actor{Kind: r.ActorKind, ID: r.ActorID, Name: r.ActorName}, Message: r.Message,
+		Actor: Actor{Kind: r.ActorKind, ID: r.ActorID, Name: r.ActorName}, Subject: r.Subject, Message: r.Message,
 		From: r.From, To: r.To, PlanID: r.PlanID, Revision: r.Revision,
 	}
 	for _, c := range r.Changes {
