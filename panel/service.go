@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wgfleet/wgfleet/panel/event"
+	"github.com/wgfleet/wgfleet/panel/notify"
 	"github.com/wgfleet/wgfleet/panel/policy"
 	"github.com/wgfleet/wgfleet/store"
 )
@@ -39,7 +40,9 @@ type Options struct {
 	// EventsKeep and EventsMax bound what is kept of what happened, by age and by number.
 	EventsKeep time.Duration
 	EventsMax  int
-	Logger     *slog.Logger
+	// NotifyAllow makes exceptions from where notifications may not go.
+	NotifyAllow notify.Allow
+	Logger      *slog.Logger
 }
 
 // Service holds the use cases of the panel. See New.
@@ -57,6 +60,7 @@ type Service struct {
 	rollouts   rollouts
 	rules      cached[[]Rule]
 	policy     cached[policy.Input] // of the fleet
+	notifier   *notify.Notifier
 
 	mu    sync.Mutex // protects slots and taken
 	slots map[string]*slot
@@ -81,7 +85,7 @@ func New(o Options) (*Service, error) {
 	o.PollInterval = orDefault(o.PollInterval, DefaultPollInterval)
 	o.Parallel = orDefault(o.Parallel, DefaultParallel)
 	o.Store = storeBorder{o.Store}
-	return &Service{
+	s := &Service{
 		o:          o,
 		agents:     agents{dial: o.Dial, byID: make(map[string]dialed)},
 		states:     states{byNode: make(map[string]*nodeState)},
@@ -94,7 +98,10 @@ func New(o Options) (*Service, error) {
 		memories:   memories{byNode: make(map[string]memory)},
 		slots:      make(map[string]*slot),
 		taken:      make(map[string]uint64),
-	}, nil
+	}
+	var err error
+	s.notifier, err = s.newNotifier()
+	return s, err
 }
 
 func orDefault[T comparable](v, fallback T) T {
@@ -153,6 +160,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.keepLoop,
 		s.rolloutLoop,
 		s.pruneLoop,
+		s.notifier.Run,
 	} {
 		loops.Go(func() error { return loop(ctx) })
 	}

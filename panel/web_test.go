@@ -23,6 +23,8 @@ var (
 	_ web.Drift      = (*panel.Service)(nil)
 	_ web.Keys       = (*panel.Service)(nil)
 	_ web.Presets    = (*panel.Service)(nil)
+
+	_ web.Notifications = (*panel.Service)(nil)
 )
 
 // Through the API a name that would not fit into a path is a 422 that names the field.

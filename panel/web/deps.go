@@ -7,6 +7,7 @@ import (
 	"github.com/wgfleet/wgfleet/panel"
 	"github.com/wgfleet/wgfleet/panel/drift"
 	"github.com/wgfleet/wgfleet/panel/event"
+	"github.com/wgfleet/wgfleet/panel/notify"
 	"github.com/wgfleet/wgfleet/panel/policy"
 )
 
@@ -21,6 +22,7 @@ type UseCases interface {
 	Rules
 	Events
 	Keys
+	Notifications
 }
 
 // Nodes are the use cases behind /api/nodes.
@@ -133,4 +135,18 @@ type Keys interface {
 	DeleteKey(ctx context.Context, id string) error
 	// Authenticate returns who a token belongs to, or panel.ErrUnauthorized.
 	Authenticate(ctx context.Context, token string) (panel.Key, error)
+}
+
+// Notifications are the use cases behind /api/notifications.
+type Notifications interface {
+	Channels(ctx context.Context, p panel.Page) (channels []notify.Channel, next string, err error)
+	Channel(ctx context.Context, id string) (notify.Channel, error)
+	// CreateChannel and UpdateChannel return the secret as well where it was made here: it is shown that once.
+	CreateChannel(ctx context.Context, in notify.Input) (c notify.Channel, madeSecret notify.Secret, err error)
+	UpdateChannel(ctx context.Context, id string, in notify.Input) (c notify.Channel, madeSecret notify.Secret, err error)
+	DeleteChannel(ctx context.Context, id string) error
+	// TestChannel sends a test now; a receiver that fails is no error.
+	TestChannel(ctx context.Context, id string) (notify.Delivery, error)
+	// Deliveries lists what a channel was sent, the newest first.
+	Deliveries(ctx context.Context, id string, p panel.Page) (deliveries []notify.Delivery, next string, err error)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/panel"
 	"github.com/wgfleet/wgfleet/panel/drift"
+	"github.com/wgfleet/wgfleet/panel/notify"
 	"github.com/wgfleet/wgfleet/panel/policy"
 )
 
@@ -68,6 +69,9 @@ type fake struct {
 	groupInput    panel.GroupInput
 	templateInput panel.TemplateInput
 	effectiveOf   string
+
+	channels     map[string]notify.Channel
+	channelInput notify.Input
 }
 
 func newFake() *fake {
@@ -105,7 +109,9 @@ func newFake() *fake {
 		nodes:  map[string]panel.NodeView{"n1": node, "n2": off, "n3": third},
 		peers:  map[string]panel.PeerView{"p1": peer},
 		report: documentReport(),
-		config: "[Interface]\nPrivateKey = " + privateKey.Reveal().String() + "\n",
+
+		channels: fakeChannels(),
+		config:   "[Interface]\nPrivateKey = " + privateKey.Reveal().String() + "\n",
 	}
 }
 

@@ -190,7 +190,10 @@ func (h *harness) route(req *http.Request) (route, bool) {
 // fill puts ids that exist into the path of a route.
 func fill(r route) string {
 	id := "n1"
-	for prefix, other := range map[string]string{"/api/keys": "k1", "/api/groups": "g1", "/api/templates": "t1", "/api/drift/rules": "r1", "/api/drift/rollouts": "o1"} {
+	for prefix, other := range map[string]string{
+		"/api/keys": "k1", "/api/groups": "g1", "/api/templates": "t1", "/api/drift/rules": "r1", "/api/drift/rollouts": "o1",
+		"/api/notifications": "c1",
+	} {
 		if strings.HasPrefix(r.path, prefix) {
 			id = other
 		}

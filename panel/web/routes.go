@@ -30,6 +30,7 @@ func (s *Server) table(g prometheus.Gatherer) []route {
 	routes = append(routes, s.ruleRoutes()...)
 	routes = append(routes, s.eventRoutes()...)
 	routes = append(routes, s.keyRoutes()...)
+	routes = append(routes, s.notificationRoutes()...)
 	if g != nil {
 		routes = append(routes, route{
 			method: http.MethodGet, path: "/metrics", summary: "Prometheus metrics of the panel",
@@ -159,6 +160,19 @@ func (s *Server) keyRoutes() []route {
 		{method: http.MethodGet, path: keys, summary: "List API keys, without the keys", role: roleViewer, query: pageQuery, action: op(s.listKeys)},
 		{method: http.MethodPost, path: keys, summary: "Create an API key; it is shown this once", role: roleAdmin, errors: conflicts, action: op(s.createKey)},
 		{method: http.MethodDelete, path: keys + "/{id}", summary: "Delete an API key", role: roleAdmin, errors: conflicts, action: op(s.deleteKey)},
+	}
+}
+
+func (s *Server) notificationRoutes() []route {
+	const channels, channel = "/api/notifications", "/api/notifications/{id}"
+	return []route{
+		{method: http.MethodGet, path: channels, summary: "List notification channels, without what is secret in them", role: roleViewer, query: pageQuery, action: op(s.listChannels)},
+		{method: http.MethodPost, path: channels, summary: "Create a channel; it is told of what happens from now on", role: roleAdmin, errors: conflicts, action: op(s.createChannel)},
+		{method: http.MethodGet, path: channel, summary: "Show a channel", role: roleViewer, action: op(s.getChannel)},
+		{method: http.MethodPut, path: channel, summary: "Change what the body names", role: roleAdmin, errors: conflicts, action: op(s.updateChannel)},
+		{method: http.MethodDelete, path: channel, summary: "Delete a channel with its log", role: roleAdmin, action: op(s.deleteChannel)},
+		{method: http.MethodPost, path: channel + "/test", summary: "Send a test now and say what came of it", role: roleAdmin, action: op(s.testChannel)},
+		{method: http.MethodGet, path: channel + "/deliveries", summary: "What a channel was sent, the newest first", role: roleViewer, query: pageQuery, action: op(s.listDeliveries)},
 	}
 }
 

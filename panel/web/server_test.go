@@ -201,17 +201,20 @@ func TestAllowOffline(t *testing.T) {
 }
 
 // Every answer of every route, and every log line, is searched for every secret there is. Only
-// four routes may show one, and none of them to a viewer.
+// five routes may show one, and none of them to a viewer.
 func TestNoSecretLeaves(t *testing.T) {
 	h := newHarness(t, unlimited)
 	secrets := []string{
 		privateKey.Reveal().String(), presharedK.Reveal().String(), string(nodeSecret),
 		adminToken, viewerToken, madeToken, madeSecret, "given-secret",
+		urlToken, mailPassword, hookSecret,
 	}
 	mayShow := map[string]string{
 		"get_nodes_by_id_peers_by_peer_id_config": privateKey.Reveal().String(),
 		"post_keys":  madeToken,
 		"post_nodes": madeSecret,
+
+		"post_notifications": madeSecret,
 	}
 	for _, token := range []string{"", "nonsense", viewerToken, adminToken} {
 		for _, r := range h.server.routes {
