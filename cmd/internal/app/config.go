@@ -17,6 +17,7 @@ import (
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/agent/server"
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/panel/notify"
 )
 
 // Settings are validated: every value is in range and every needed one is there.
@@ -72,6 +73,7 @@ type PanelSettings struct {
 	ClientKey      string
 	EventsKeep     time.Duration
 	EventsMax      int
+	NotifyAllow    notify.Allow
 }
 
 // TLSFiles name PEM files. Cert "" means no TLS.
@@ -221,6 +223,7 @@ func (p *problems) panel() PanelSettings {
 		ClientKey:      p.values[keyClientKey],
 		EventsKeep:     p.age(keyEventsKeep),
 		EventsMax:      p.number(keyEventsMax, 1000, 10_000_000, "a number of events"),
+		NotifyAllow:    p.notifyAllow(),
 	}
 }
 
@@ -274,6 +277,14 @@ func (p *problems) proxies() []netip.Prefix {
 		out = append(out, prefix)
 	}
 	return out
+}
+
+func (p *problems) notifyAllow() notify.Allow {
+	a, err := notify.ParseAllow(splitList(p.values[keyNotifyAllow]))
+	if err != nil {
+		p.add(keyNotifyAllow, "%v", err)
+	}
+	return a
 }
 
 func splitList(s string) []string {

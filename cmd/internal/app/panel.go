@@ -105,6 +105,7 @@ func (p *process) newService(ctx context.Context) (*panel.Service, error) {
 	}
 	service, err := panel.New(panel.Options{
 		Store: records, Dial: dial, Logger: p.log, EventsKeep: p.Panel.EventsKeep, EventsMax: p.Panel.EventsMax,
+		NotifyAllow: p.Panel.NotifyAllow,
 	})
 	if err != nil {
 		return nil, err

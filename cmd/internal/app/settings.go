@@ -36,6 +36,7 @@ const (
 	keyClientKey      = "panel.agent_client_key"
 	keyEventsKeep     = "panel.events_keep"
 	keyEventsMax      = "panel.events_max"
+	keyNotifyAllow    = "panel.notify_allow"
 
 	keyNoAgent        = "agent.disabled"
 	keyHost           = "agent.host"
@@ -105,6 +106,7 @@ var settings = []setting{
 	{keyClientKey, "WGFLEET_AGENT_CLIENT_KEY", "agent-client-key", "", text, "key file of that certificate (PEM)"},
 	{keyEventsKeep, "WGFLEET_EVENTS_KEEP", "events-keep", "90d", text, "how long the panel keeps what happened, for example 90d or 36h"},
 	{keyEventsMax, "WGFLEET_EVENTS_MAX", "events-max", "100000", text, "how many events the panel keeps, the newest"},
+	{keyNotifyAllow, "WGFLEET_NOTIFY_ALLOW", "notify-allow", "", text, "comma list of addresses, prefixes and host names that notifications may go to though they are loopback, link-local or an agent's"},
 }
 
 func settingOf(key string) setting {
