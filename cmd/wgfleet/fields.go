@@ -16,7 +16,7 @@ import (
 // field is one member of a request body that a flag gives.
 type field struct {
 	flag  string
-	key   string // in the body
+	key   string // in the body; a dot leads into an object within
 	kind  fieldKind
 	clear bool // --clear may name it: the node's or the panel's default holds again
 	help  string
@@ -96,7 +96,7 @@ func (fs fields) collect(con *console, c *cobra.Command, body map[string]any) er
 		if err != nil {
 			return fmt.Errorf("--%s: %w", f.flag, err)
 		}
-		body[f.key] = v
+		put(body, f.key, v)
 	}
 	return nil
 }
@@ -108,6 +108,21 @@ func (fs fields) clearInto(name string, body map[string]any) bool {
 		body[fs[i].key] = nil
 	}
 	return i >= 0
+}
+
+// put sets a member, of an object within where the key has a dot.
+func put(body map[string]any, key string, v any) {
+	outer, inner, nested := strings.Cut(key, ".")
+	if !nested {
+		body[key] = v
+		return
+	}
+	within, ok := body[outer].(map[string]any)
+	if !ok {
+		within = map[string]any{}
+		body[outer] = within
+	}
+	put(within, inner, v)
 }
 
 func (f field) value(con *console, c *cobra.Command) (any, error) {
