@@ -182,7 +182,7 @@ func (l *Log) next(last string) (string, error) {
 	if err != nil || id > last {
 		return id, err
 	}
-	return after(last)
+	return store.IDAfter(last)
 }
 
 // newest returns the newest id, "" where there is none.

@@ -83,18 +83,3 @@ func isID(text string) bool {
 	_, err := hex.DecodeString(strings.ReplaceAll(text, "-", ""))
 	return err == nil && len(text) == 36
 }
-
-// after returns the id that follows: of two events in one millisecond, or where the clock went back.
-func after(id string) (string, error) {
-	b, err := hex.DecodeString(strings.ReplaceAll(id, "-", ""))
-	if err != nil {
-		return "", err
-	}
-	for i := len(b) - 1; i >= 0; i-- {
-		if b[i]++; b[i] != 0 {
-			break
-		}
-	}
-	h := hex.EncodeToString(b)
-	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-"), nil
-}
