@@ -60,7 +60,7 @@ func getChannel(tx store.Tx, id string) (Channel, error) {
 // Create adds a channel, which is told of what happens from now on. The secret is returned where it was made here.
 func (n *Notifier) Create(ctx context.Context, in Input) (Channel, Secret, error) {
 	now := n.now()
-	id, err := store.NewID(now, n.o.Rand)
+	id, err := n.newID()
 	if err != nil {
 		return Channel{}, "", err
 	}

@@ -158,7 +158,7 @@ func (n *Notifier) Test(ctx context.Context, id string) (Delivery, error) {
 		return Delivery{}, err
 	}
 	now := n.now()
-	delivery, err := store.NewID(now, n.o.Rand)
+	delivery, err := n.newID()
 	if err != nil {
 		return Delivery{}, err
 	}

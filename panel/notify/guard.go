@@ -85,7 +85,7 @@ func (g guard) check(host string, ip netip.Addr) error {
 	if g.allow.host(host) || g.allow.address(ip) {
 		return nil
 	}
-	for _, one := range append(embedded(ip), ip) {
+	for _, one := range append([]netip.Addr{ip}, embedded(ip)...) {
 		if why := special(one); why != "" {
 			return forbidden(ip.String(), why)
 		}

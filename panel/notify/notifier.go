@@ -61,8 +61,9 @@ type Notifier struct {
 	send      func(ctx context.Context, c Channel, d due) outcome // deliver, but in tests
 	agents    agentBook
 
-	mu      sync.Mutex // protects changed
+	mu      sync.Mutex // protects the next two
 	changed map[string]bool
+	last    string        // the newest id that was made here
 	news    chan struct{} // holds one token when something changed
 }
 
@@ -111,6 +112,18 @@ func (n *Notifier) groups() groups { return n.o.GroupOf }
 
 // now is the time as records keep it.
 func (n *Notifier) now() time.Time { return n.o.Now().UTC().Truncate(time.Millisecond) }
+
+// newID makes an id greater than all that were made before: deliveries go out in the order of their ids.
+func (n *Notifier) newID() (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	id, err := store.NewID(n.o.Now(), n.o.Rand)
+	if err == nil && id <= n.last {
+		id, err = store.IDAfter(n.last)
+	}
+	n.last = max(n.last, id)
+	return id, err
+}
 
 // touch makes Run look at a channel again.
 func (n *Notifier) touch(id string) {

@@ -46,7 +46,7 @@ type Delivery struct {
 // neither lost nor told by two deliveries. errStopped: the channel is disabled or gone.
 func (n *Notifier) enqueue(ctx context.Context, c Channel, m message, cursor string, held []heldRecord) error {
 	now := n.now()
-	id, err := store.NewID(now, n.o.Rand)
+	id, err := n.newID()
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func clean(s string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, ""))
-	return clip(strings.TrimSpace(s), maxSentence)
+	return clip(strings.Join(strings.Fields(s), " "), maxSentence)
 }
 
 // sentence tells a line without its time and severity.

@@ -1,0 +1,94 @@
+package panel
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/panel/event"
+	"github.com/wgfleet/wgfleet/panel/notify"
+)
+
+// A peer vanishes from a real agent's device: the look that sees it is told of, with the peer and without its keys.
+func TestDriftIsToldOf(t *testing.T) {
+	got := make(chan string, 10)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		got <- string(b)
+	}))
+	defer receiver.Close()
+	w := newWorld(t)
+	allow, err := notify.ParseAllow([]string{"127.0.0.1"})
+	require.NoError(t, err)
+	w.o.NotifyAllow = allow
+	w.notifier, err = w.newNotifier()
+	require.NoError(t, err)
+	ada := w.create("ada", nil)
+	_, err = w.Drift(t.Context(), w.id)
+	require.NoError(t, err)
+	c, secret, err := w.CreateChannel(t.Context(), notify.Input{
+		Name: new("pager"), Kind: new(notify.Webhook), URL: new(notify.Secret(receiver.URL)), Debounce: new(notify.DefaultDebounce * 0),
+		Rules: &notify.RulesInput{Nodes: &[]string{w.id}, Kinds: &[]event.Kind{event.DriftChanged}},
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	before, ok := w.peer(ada.PublicKey)
+	require.True(t, ok)
+	w.write(engine.PeerChange{Before: &before})
+	_, err = w.Drift(t.Context(), w.id)
+	require.NoError(t, err)
+	body := <-got
+	require.Contains(t, body, `"kind":"drift.changed"`)
+	require.Contains(t, body, `"name":"ada"`)
+	for _, key := range []string{ada.PrivateKey.Reveal().String(), ada.PresharedKey.Reveal().String(), string(testSecret), string(secret)} {
+		require.NotContains(t, body, key)
+	}
+	cancel()
+	require.NoError(t, <-ended)
+	list, _, err := w.Deliveries(t.Context(), c.ID, Page{})
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+}
+
+// Errors of the room are the panel's own, and what only the panel knows is checked here.
+func TestChannelsOfThePanel(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	in := notify.Input{Name: new("pager"), Kind: new(notify.Slack), URL: new(notify.Secret("https://hooks.example.org/x"))}
+	c, _, err := w.CreateChannel(ctx, in)
+	require.NoError(t, err)
+	_, _, err = w.CreateChannel(ctx, in)
+	require.ErrorIs(t, err, ErrConflict)
+	_, err = w.Channel(ctx, "nobody")
+	require.ErrorIs(t, err, ErrNotFound)
+	_, err = w.TestChannel(ctx, "nobody")
+	require.ErrorIs(t, err, ErrNotFound)
+	_, _, err = w.Deliveries(ctx, "nobody", Page{})
+	require.ErrorIs(t, err, ErrNotFound)
+
+	_, _, err = w.UpdateChannel(ctx, c.ID, notify.Input{Rules: &notify.RulesInput{Nodes: &[]string{w.id, "a/b"}}})
+	require.Equal(t, Invalid("rules.nodes[1]", `there is no node "a/b"`), err)
+	_, _, err = w.UpdateChannel(ctx, c.ID, notify.Input{Rules: &notify.RulesInput{Groups: &[]string{"eu"}}})
+	require.ErrorContains(t, err, "rules.groups: this panel has no groups")
+
+	_, err = w.UpdateNode(ctx, w.id, NodeInput{AgentURL: new("https://agent.example.org:8080")})
+	require.NoError(t, err)
+	for _, host := range []string{"agent.example.org", "AGENT.example.org."} {
+		u := url.URL{Scheme: "https", Host: host, Path: "/x"}
+		_, _, err = w.UpdateChannel(ctx, c.ID, notify.Input{URL: new(notify.Secret(u.String()))})
+		require.ErrorContains(t, err, "is where an agent answers")
+	}
+	list, _, err := w.Channels(ctx, Page{})
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.NoError(t, w.DeleteChannel(ctx, c.ID))
+	require.ErrorIs(t, w.DeleteChannel(ctx, c.ID), ErrNotFound)
+}
