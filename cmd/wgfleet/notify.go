@@ -69,16 +69,16 @@ func receiver(c panelclient.Channel) string {
 
 // told puts rules into words.
 func told(r panelclient.ChannelRules) string {
-	out := r.MinSeverity + " and above"
+	out := []string{r.MinSeverity + " and above"}
 	for _, part := range []struct {
 		list []string
 		what string
 	}{{r.Kinds, "kinds"}, {r.Nodes, "nodes"}, {r.Groups, "groups"}} {
 		if len(part.list) > 0 {
-			out += fmt.Sprintf(", %d %s", len(part.list), part.what)
+			out = append(out, fmt.Sprintf("%d %s", len(part.list), part.what))
 		}
 	}
-	return out
+	return strings.Join(out, ", ")
 }
 
 func notifyShow(f *panelFlags) *cobra.Command {

@@ -42,16 +42,16 @@ func lineOf(e event.Event) line {
 	return l
 }
 
-// join puts b after a.
-func (a line) join(b line) line {
-	b.times += a.times
-	b.since = a.since
-	if a.worst.Rank() > b.worst.Rank() {
-		b.worst = a.worst
+// join puts another line after this one.
+func (l line) join(next line) line {
+	next.times += l.times
+	next.since = l.since
+	if l.worst.Rank() > next.worst.Rank() {
+		next.worst = l.worst
 	}
-	b.ids = newest(append(slices.Clone(a.ids), b.ids...))
-	b.last.Changes, b.cut = nil, 0 // of the last change alone: they tell nothing of all
-	return b
+	next.ids = newest(append(slices.Clone(l.ids), next.ids...))
+	next.last.Changes, next.cut = nil, 0 // of the last change alone: they tell nothing of all
+	return next
 }
 
 func newest(ids []string) []string { return ids[max(0, len(ids)-maxIDs):] }

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,8 +14,8 @@ import (
 // Limits of a connection and of what precedes it.
 const (
 	dialTimeout   = 10 * time.Second
-	lookupTimeout = 5 * time.Second
-	lookups       = 16 // at the same time
+	lookupTimeout = 5 * time.Second // of all agents together
+	lookups       = 64              // at the same time
 	agentsFor     = time.Minute
 )
 
@@ -64,6 +65,18 @@ func (n *Notifier) findAgents(ctx context.Context) (agents, error) {
 	if err != nil {
 		return agents{}, err
 	}
+	n.lookUp(ctx, found)
+	if err := errors.Join(ctx.Err(), n.addOwn(found)); err != nil {
+		return agents{}, err
+	}
+	n.agents.found, n.agents.until = found, n.o.Now().Add(agentsFor)
+	return found, nil
+}
+
+// lookUp adds the addresses of the agents' names, as many as come in time.
+func (n *Notifier) lookUp(ctx context.Context, found agents) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
 	var mu sync.Mutex // protects found.addresses
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, lookups)
@@ -71,8 +84,6 @@ func (n *Notifier) findAgents(ctx context.Context) (agents, error) {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-			defer cancel()
 			ips, err := n.o.Resolver.LookupNetIP(ctx, "ip", host)
 			if err != nil {
 				return
@@ -85,11 +96,6 @@ func (n *Notifier) findAgents(ctx context.Context) (agents, error) {
 		})
 	}
 	wg.Wait()
-	if err := n.addOwn(found); err != nil {
-		return agents{}, err
-	}
-	n.agents.found, n.agents.until = found, n.o.Now().Add(agentsFor)
-	return found, ctx.Err()
 }
 
 // literalAgents looks no name up.

@@ -5,18 +5,19 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
 // Allow makes exceptions from what may not be connected to. The zero value makes none.
 type Allow struct {
 	prefixes []netip.Prefix
-	hosts    map[string]bool
+	hosts    []string
 }
 
 // ParseAllow reads addresses, prefixes and host names. A host name allows whatever address it has.
 func ParseAllow(list []string) (Allow, error) {
-	a := Allow{hosts: map[string]bool{}}
+	var a Allow
 	for _, text := range list {
 		if ip, err := netip.ParseAddr(text); err == nil {
 			ip = ip.Unmap()
@@ -24,7 +25,7 @@ func ParseAllow(list []string) (Allow, error) {
 		} else if p, err := netip.ParsePrefix(text); err == nil && !p.Addr().Is4In6() {
 			a.prefixes = append(a.prefixes, p.Masked())
 		} else if isDomain(text) {
-			a.hosts[hostKey(text)] = true
+			a.hosts = append(a.hosts, hostKey(text))
 		} else {
 			return Allow{}, fmt.Errorf("%q is not an address, a prefix like 10.0.0.0/8 or a host name", clip(text, 60))
 		}
@@ -32,7 +33,7 @@ func ParseAllow(list []string) (Allow, error) {
 	return a, nil
 }
 
-func (a Allow) host(name string) bool { return a.hosts[hostKey(name)] }
+func (a Allow) host(name string) bool { return slices.Contains(a.hosts, hostKey(name)) }
 
 func (a Allow) address(ip netip.Addr) bool {
 	for _, p := range a.prefixes {
@@ -121,12 +122,9 @@ var (
 // special says what kind of address this is that nothing is sent to; "" for an ordinary one. Private addresses are
 // ordinary: receivers live there.
 func special(ip netip.Addr) string {
-	for _, c := range clouds {
-		if ip == c {
-			return "is a metadata service of clouds"
-		}
-	}
 	switch {
+	case slices.Contains(clouds, ip):
+		return "is a metadata service of clouds"
 	case ip.IsLoopback():
 		return "is a loopback address"
 	case ip.IsUnspecified(), thisNetwork.Contains(ip):

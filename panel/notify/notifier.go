@@ -186,10 +186,10 @@ func (n *Notifier) Run(ctx context.Context) error {
 }
 
 func (n *Notifier) unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // restartAfter is how long a channel rests that could not be read or written.

@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/wgfleet/wgfleet/panel/event"
@@ -227,12 +228,12 @@ func (n *Notifier) Deliveries(ctx context.Context, channel string, limit int, be
 				rows = append(rows, row)
 			}
 		}
-		for i := len(rows) - 1; i >= 0; i-- {
+		for _, row := range slices.Backward(rows) {
 			if limit > 0 && len(list) == limit {
 				next = list[limit-1].ID
 				break
 			}
-			list = append(list, rows[i].Value.delivery(rows[i].ID))
+			list = append(list, row.Value.delivery(row.ID))
 		}
 		return nil
 	})

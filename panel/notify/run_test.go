@@ -105,7 +105,7 @@ func TestEventsReachTheirChannels(t *testing.T) {
 // ever to and fro between dead ones.
 func TestRetriesEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world, p *post) {
-		c := w.create(Input{Debounce: new(time.Duration(0))})
+		c := w.create(Input{Name: new("pager"), Debounce: new(time.Duration(0))})
 		p.set(broken)
 		w.run()
 		calm()
@@ -124,7 +124,7 @@ func TestRetriesEnd(t *testing.T) {
 		}
 		require.Len(t, w.events(), 2)
 		require.Equal(t, event.NotificationFailed, w.events()[0].Kind)
-		require.Equal(t, "the channel channel was not told of 1 events, after 3 attempts: the receiver answered 500", w.events()[0].Message)
+		require.Equal(t, "the channel pager was not told of 1 events, after 3 attempts: the receiver answered 500", w.events()[0].Message)
 		require.Equal(t, []Status{Failed, Failed}, []Status{w.deliveries(c)[0].Status, w.deliveries(c)[1].Status})
 		require.Contains(t, w.logs.String(), "level=WARN")
 	})
@@ -432,7 +432,7 @@ func TestChangesOfAChannel(t *testing.T) {
 func TestNoSecretLeaves(t *testing.T) {
 	url, got := receiver(t, hookSecret, status(500))
 	slackURL, slackGot := receiver(t, "", func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(400)
+		w.WriteHeader(http.StatusBadRequest)
 		w.Write([]byte(r.URL.String()))
 	})
 	p := newPostOffice(t, StartTLS, nil)

@@ -103,7 +103,7 @@ func (r *runner) stop(ctx context.Context) error {
 	changed := errors.Is(context.Cause(ctx), errChanged)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if m, any := r.collector.takeAll(r.n.o.Now()); any {
+	if m, some := r.collector.takeAll(r.n.o.Now()); some {
 		if !changed {
 			return nil
 		}

@@ -4,7 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -27,7 +27,6 @@ type postOffice struct {
 
 	mechanisms []string
 	refuse     map[string]*smtp.SMTPError // recipients, and "" for the text
-	secure     func(*smtp.Conn) bool
 
 	addr string
 	o    Options // Roots that know it
@@ -46,7 +45,7 @@ func newPostOffice(t *testing.T, mode string, edit func(*postOffice, *smtp.Serve
 		return &session{p: p, c: c}, nil
 	}))
 	s.Domain = "mail.example"
-	s.ErrorLog = log.New(io.Discard, "", 0)
+	s.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	conf := &tls.Config{Certificates: web.TLS.Certificates}
 	if mode == StartTLS {
 		s.TLSConfig = conf

@@ -114,19 +114,25 @@ func TestAnswers(t *testing.T) {
 		"good":      {Webhook, echo, outcome{done: true, code: 200}, ""},
 		"created":   {Webhook, status(201), outcome{done: true, code: 201}, ""},
 		"broken":    {Webhook, status(500), outcome{code: 500}, "the receiver answered 500 Internal Server Error"},
-		"not found": {Slack, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404); echo(w, r) }, outcome{code: 404}, "the receiver answered 404 Not Found"},
-		"slack":     {Slack, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403); w.Write([]byte("invalid_token")) }, outcome{code: 403, reply: "invalid_token"}, "the receiver answered 403 Forbidden"},
-		"gone":      {Webhook, status(410), outcome{code: 410, gone: true}, "the receiver is gone for good (410)"},
+		"not found": {Slack, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotFound); echo(w, r) }, outcome{code: 404}, "the receiver answered 404 Not Found"},
+		"slack": {Slack, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			w.Write([]byte("invalid_token"))
+		}, outcome{code: 403, reply: "invalid_token"}, "the receiver answered 403 Forbidden"},
+		"gone": {Webhook, status(410), outcome{code: 410, gone: true}, "the receiver is gone for good (410)"},
 		"redirect": {Webhook, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere?"+urlToken, http.StatusTemporaryRedirect)
 		}, outcome{code: 307}, "the receiver answered 307, a redirect, which is not followed: give the URL that it leads to"},
-		"later": {Webhook, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "120"); w.WriteHeader(429) }, outcome{code: 429, after: 2 * time.Minute}, "the receiver answered 429 Too Many Requests"},
+		"later": {Webhook, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "120")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, outcome{code: 429, after: 2 * time.Minute}, "the receiver answered 429 Too Many Requests"},
 		"later than ever": {Webhook, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "99999999")
-			w.WriteHeader(503)
+			w.WriteHeader(http.StatusServiceUnavailable)
 		}, outcome{code: 503, after: 24 * time.Hour}, "the receiver answered 503 Service Unavailable"},
 		"a long answer": {Webhook, func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(200)
+			w.WriteHeader(http.StatusOK)
 			for range 1 << 10 {
 				if _, err := w.Write(make([]byte, 1<<16)); err != nil {
 					return

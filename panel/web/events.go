@@ -25,6 +25,7 @@ type eventData struct {
 	NodeID   string            `json:"node_id" doc:"empty for what is of no single node"`
 	NodeName string            `json:"node_name" doc:"as it was then"`
 	Actor    actorData         `json:"actor"`
+	Subject  string            `json:"subject" doc:"the name of a condition"`
 	Message  string            `json:"message"`
 	From     string            `json:"from" doc:"of a verdict or a condition"`
 	To       string            `json:"to"`
@@ -52,7 +53,7 @@ type eventChangeData struct {
 func fromEvent(e event.Event) eventData {
 	return eventData{
 		ID: e.ID, At: stamp(e.At), Kind: string(e.Kind), Severity: string(e.Severity), NodeID: e.NodeID, NodeName: e.NodeName,
-		Actor: actorData(e.Actor), Message: e.Message, From: e.From, To: e.To, PlanID: e.PlanID, Revision: e.Revision,
+		Actor: actorData(e.Actor), Subject: e.Subject, Message: e.Message, From: e.From, To: e.To, PlanID: e.PlanID, Revision: e.Revision,
 		Changes: each(e.Changes, fromChange),
 	}
 }

@@ -62,6 +62,7 @@ var outside = map[string][]string{
 	"github.com/knadh/koanf":                  {"cmd/internal/app"},
 	"github.com/netresearch/go-cron":          {"panel/policy"},
 	"github.com/spf13/cobra":                  {"cmd/wgfleet"},
+	"net/smtp":                                {"panel/notify"},
 	"os/exec":                                 {"engine/link"},
 	"testing":                                 {"engine/enginetest", "engine/enginetest/mesh", "store/storetest"},
 	"github.com/stretchr/testify":             {"engine/enginetest", "engine/enginetest/mesh", "store/storetest"},

@@ -180,6 +180,7 @@ func TestBadValues(t *testing.T) {
 		{"WGFLEET_ADMIN_KEY", "", "shorter than 16 characters"},
 		{"WGFLEET_STORE", "etcd://x", `"etcd://x" is not known: expected badger`},
 		{"WGFLEET_TRUSTED_PROXIES", "10.0.0.0/8,proxy", `"proxy" is not an address or a prefix`},
+		{"WGFLEET_NOTIFY_ALLOW", "10.0.0.0/8,http://hooks", `"http://hooks" is not an address, a prefix like 10.0.0.0/8 or a host name`},
 		{"WGFLEET_PANEL_TLS_KEY", "k.pem", "WGFLEET_PANEL_TLS_CERT must be given as well"},
 		{"WGFLEET_AGENT_CLIENT_CERT", "c.pem", "WGFLEET_AGENT_CLIENT_KEY must be given as well"},
 	} {
