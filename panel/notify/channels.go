@@ -101,7 +101,7 @@ func (n *Notifier) Create(ctx context.Context, in Input) (Channel, Secret, error
 	if err != nil {
 		return Channel{}, "", err
 	}
-	n.touch(id)
+	n.touch(ctx, id)
 	return c, made, nil
 }
 
@@ -208,7 +208,7 @@ func (n *Notifier) Update(ctx context.Context, id string, in Input) (Channel, Se
 	if err != nil {
 		return Channel{}, "", err
 	}
-	n.touch(id)
+	n.touch(ctx, id)
 	return c, made, nil
 }
 
@@ -232,6 +232,6 @@ func (n *Notifier) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	n.touch(id)
+	n.touch(ctx, id)
 	return nil
 }

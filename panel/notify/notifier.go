@@ -8,13 +8,11 @@ import (
 	"io"
 	"iter"
 	"log/slog"
-	"maps"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -61,8 +59,9 @@ type Notifier struct {
 	send      func(ctx context.Context, c Channel, d due) outcome // deliver, but in tests
 	agents    agentBook
 
-	mu      sync.Mutex // protects the next two
-	changed map[string]bool
+	mu      sync.Mutex               // protects the next three
+	changed map[string]chan struct{} // by channel: closed when its runner has begun anew
+	runs    bool
 	last    string        // the newest id that was made here
 	news    chan struct{} // holds one token when something changed
 }
@@ -93,7 +92,7 @@ func New(o Options) (*Notifier, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Notifier{o: o, changed: map[string]bool{}, news: make(chan struct{}, 1)}
+	n := &Notifier{o: o, changed: map[string]chan struct{}{}, news: make(chan struct{}, 1)}
 	n.transport = n.newTransport()
 	n.send = n.deliver
 	return n, nil
@@ -125,23 +124,48 @@ func (n *Notifier) newID() (string, error) {
 	return id, err
 }
 
-// touch makes Run look at a channel again.
-func (n *Notifier) touch(id string) {
+// touch makes Run look at a channel again, and waits until it has: what happens from then on is judged by what the
+// channel is now. Without a Run, or when ctx ends, it waits no more.
+func (n *Notifier) touch(ctx context.Context, id string) {
 	n.mu.Lock()
-	n.changed[id] = true
+	done, again := n.changed[id]
+	if !again {
+		done = make(chan struct{})
+	}
+	if n.runs {
+		n.changed[id] = done
+	} else {
+		close(done)
+	}
 	n.mu.Unlock()
 	select {
 	case n.news <- struct{}{}:
 	default:
 	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
-func (n *Notifier) takeChanged() []string {
+// takeChanged empties the list of what was touched.
+func (n *Notifier) takeChanged() map[string]chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	ids := slices.Sorted(maps.Keys(n.changed))
-	clear(n.changed)
-	return ids
+	all := n.changed
+	n.changed = map[string]chan struct{}{}
+	return all
+}
+
+// setRuns says whether there is a Run; nobody waits for one that has ended.
+func (n *Notifier) setRuns(runs bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.runs = runs
+	for id, done := range n.changed {
+		close(done)
+		delete(n.changed, id)
+	}
 }
 
 // running is a channel that is being told.
@@ -156,7 +180,9 @@ var errChanged = errors.New("the channel was changed")
 // Run tells all channels, each by itself, until ctx ends; it returns when all have stopped.
 func (n *Notifier) Run(ctx context.Context) error {
 	all := map[string]running{}
+	n.setRuns(true)
 	defer func() {
+		n.setRuns(false)
 		for _, r := range all {
 			r.stop(nil) // ctx has ended before, and is the cause
 			<-r.done
@@ -167,7 +193,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 		return n.unlessEnded(ctx, err)
 	}
 	for _, c := range channels {
-		n.touch(c.ID)
+		all[c.ID] = n.start(ctx, c.ID)
 	}
 	for {
 		select {
@@ -175,12 +201,13 @@ func (n *Notifier) Run(ctx context.Context) error {
 			return nil
 		case <-n.news:
 		}
-		for _, id := range n.takeChanged() {
+		for id, done := range n.takeChanged() {
 			if r, ok := all[id]; ok {
 				r.stop(errChanged)
 				<-r.done
 			}
 			all[id] = n.start(ctx, id)
+			close(done)
 		}
 	}
 }
