@@ -119,6 +119,10 @@ func TestAnswers(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			w.Write([]byte("invalid_token"))
 		}, outcome{code: 403, reply: "invalid_token"}, "the receiver answered 403 Forbidden"},
+		"slack, the token": {Slack, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			w.Write([]byte("lowertoken"))
+		}, outcome{code: 403}, "the receiver answered 403 Forbidden"},
 		"gone": {Webhook, status(410), outcome{code: 410, gone: true}, "the receiver is gone for good (410)"},
 		"redirect": {Webhook, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere?"+urlToken, http.StatusTemporaryRedirect)
@@ -148,7 +152,7 @@ func TestAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
 			url, got := receiver(t, "", tt.answer)
-			c := w.create(Input{Kind: &tt.kind, URL: new(Secret(url))})
+			c := w.create(Input{Kind: &tt.kind, URL: new(Secret(url + "&also=lowertoken"))})
 			o := w.Notifier.deliver(t.Context(), c, due{id: "id", at: time.Now(), payload: payload{Body: "{}"}})
 			err := o.err
 			o.err = nil
