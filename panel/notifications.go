@@ -13,7 +13,7 @@ import (
 // newNotifier tells whom the channels name of what is in the log of events.
 func (s *Service) newNotifier() (*notify.Notifier, error) {
 	return notify.New(notify.Options{
-		Store: s.o.Store, Log: s.events, Agents: s.agentHosts, Allow: s.o.NotifyAllow, Now: s.o.Now, Rand: s.o.Rand, Logger: s.o.Logger,
+		Store: s.o.Store, Log: s.events, Agents: s.agentHosts, GroupOf: s.groupOf, Allow: s.o.NotifyAllow, Now: s.o.Now, Rand: s.o.Rand, Logger: s.o.Logger,
 	})
 }
 
@@ -27,6 +27,19 @@ func (s *Service) agentHosts(ctx context.Context) ([]string, error) {
 		}
 	}
 	return hosts, err
+}
+
+// groupOf is the id of the group that a node is in; "" for none, and for a node that is gone.
+func (s *Service) groupOf(ctx context.Context, nodeID string) (id string, err error) {
+	err = s.o.Store.View(ctx, func(tx store.Tx) error {
+		r, err := getNode(tx, nodeID)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		id = r.GroupID
+		return err
+	})
+	return id, err
 }
 
 // Channels lists the notification channels in the order of their making.
@@ -77,27 +90,39 @@ func (s *Service) Deliveries(ctx context.Context, id string, p Page) ([]notify.D
 	return list, next, ofNotify(err)
 }
 
-// checkRules wants the nodes that rules name to exist: a misspelled one would choose nothing, silently.
+// checkRules wants the nodes and groups that rules name to exist: a misspelled one would choose nothing, silently.
 func (s *Service) checkRules(ctx context.Context, in *notify.RulesInput) error {
-	if in == nil || in.Nodes == nil {
+	if in == nil {
 		return nil
 	}
 	var p problems
 	err := s.o.Store.View(ctx, func(tx store.Tx) error {
 		p = problems{}
-		for i, id := range *in.Nodes {
-			if _, err := getNode(tx, id); errors.Is(err, ErrNotFound) {
-				p.add(fmt.Sprintf("rules.nodes[%d]", i), "there is no node %q", clip(id))
-			} else if err != nil {
-				return err
-			}
-		}
-		return nil
+		node := func(id string) error { _, err := getNode(tx, id); return err }
+		group := func(id string) error { _, err := getGroup(tx, id); return err }
+		return errors.Join(p.known("rules.nodes", in.Nodes, node), p.known("rules.groups", in.Groups, group))
 	})
 	if err != nil {
 		return err
 	}
 	return p.err()
+}
+
+// known refuses what is not found.
+func (p *problems) known(field string, ids *[]string, get func(id string) error) error {
+	if ids == nil {
+		return nil
+	}
+	for i, id := range *ids {
+		err := get(id)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			p.add(fmt.Sprintf("%s[%d]", field, i), "%v", err)
+		case err != nil:
+			return err
+		}
+	}
+	return nil
 }
 
 // ofNotify makes the errors of that room the panel's own.

@@ -18,7 +18,7 @@ var (
 		{flag: "min-severity", key: "rules.min_severity", help: "info (the default), warning or critical, and above"},
 		{flag: "kinds", key: "rules.kinds", kind: list, help: "kinds of events, as drift.changed; an empty text for all"},
 		{flag: "nodes", key: "rules.nodes", kind: list, help: "nodes, by id or name; an empty text for all"},
-		{flag: "groups", key: "rules.groups", kind: list, help: "groups of nodes; an empty text for all"},
+		{flag: "groups", key: "rules.groups", kind: list, help: "groups of nodes, by id or name; an empty text for all"},
 	}
 	urlFields = fields{
 		{flag: "url", key: "url", help: "where to (others can see flags: better --url-file where it holds a token)"},
@@ -101,7 +101,7 @@ func saveChannel(ctx context.Context, f *panelFlags, method, which string, body 
 		}
 		path, done = channelPath(c.ID), "changed"
 	}
-	if err := nodeIDs(ctx, client, body); err != nil {
+	if err := ruleIDs(ctx, f, client, body); err != nil {
 		return err
 	}
 	a, err := client.Do(ctx, method, path, nil, body)
@@ -118,25 +118,26 @@ func saveChannel(ctx context.Context, f *panelFlags, method, which string, body 
 	})
 }
 
-// nodeIDs puts the ids of nodes in the place of their names.
-func nodeIDs(ctx context.Context, client *panelclient.Client, body map[string]any) error {
+// ruleIDs puts ids in the place of the names of nodes and groups.
+func ruleIDs(ctx context.Context, f *panelFlags, client *panelclient.Client, body map[string]any) error {
 	rules, _ := body["rules"].(map[string]any)
-	names, given := rules["nodes"].([]string)
-	if !given {
-		return nil
-	}
-	all, err := nodes(ctx, client)
-	if err != nil {
-		return err
-	}
-	ids := []string{}
-	for _, name := range names {
-		n, err := pickNode(all, name)
-		if err != nil {
-			return err
+	for key, find := range map[string]func(name string) (string, error){
+		"nodes":  func(name string) (string, error) { n, err := findNode(ctx, client, name); return n.ID, err },
+		"groups": func(name string) (string, error) { g, err := groups(f).find(ctx, client, name); return g.ID, err },
+	} {
+		names, given := rules[key].([]string)
+		if !given {
+			continue
 		}
-		ids = append(ids, n.ID)
+		ids := []string{}
+		for _, name := range names {
+			id, err := find(name)
+			if err != nil {
+				return err
+			}
+			ids = append(ids, id)
+		}
+		rules[key] = ids
 	}
-	rules["nodes"] = ids
 	return nil
 }

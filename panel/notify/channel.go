@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"context"
 	"net/url"
 	"slices"
 	"time"
@@ -92,17 +93,20 @@ type Rules struct {
 	Kinds       []event.Kind
 }
 
+// groupOf returns the group of a node, "" for none. nil: there are no groups.
+type groupOf func(ctx context.Context, nodeID string) (string, error)
+
 // take reports whether the rules choose an event. An event of no node is not one of a named node's.
-func (r Rules) take(e event.Event, groupOf func(string) string) bool {
+func (r Rules) take(ctx context.Context, e event.Event, of groupOf) (bool, error) {
 	if e.Severity.Rank() < r.MinSeverity.Rank() || len(r.Kinds) > 0 && !slices.Contains(r.Kinds, e.Kind) {
-		return false
+		return false, nil
 	}
 	if len(r.Nodes) == 0 && len(r.Groups) == 0 || slices.Contains(r.Nodes, e.NodeID) {
-		return true
+		return true, nil
 	}
-	if len(r.Groups) == 0 || groupOf == nil || e.NodeID == "" {
-		return false
+	if len(r.Groups) == 0 || of == nil || e.NodeID == "" {
+		return false, nil
 	}
-	group := groupOf(e.NodeID)
-	return group != "" && slices.Contains(r.Groups, group)
+	group, err := of(ctx, e.NodeID)
+	return group != "" && slices.Contains(r.Groups, group), err
 }

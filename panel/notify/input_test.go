@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -70,7 +71,7 @@ func TestInputsThatAreRefused(t *testing.T) {
 }
 
 func TestChannelsAreChanged(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.GroupOf = func(string) string { return "eu" } })
+	w := newWorld(t, func(o *Options) { o.GroupOf = func(context.Context, string) (string, error) { return "eu", nil } })
 	ctx := t.Context()
 	c := w.create(Input{Name: new(" pager "), Rules: &RulesInput{Groups: &[]string{"eu", "eu"}, Nodes: &[]string{"b", "a"}}})
 	require.Equal(t, "pager", c.Name)
@@ -128,7 +129,9 @@ func TestPasswordStaysWithItsServer(t *testing.T) {
 }
 
 func TestRules(t *testing.T) {
-	groupOf := func(node string) string { return map[string]string{"n1": "eu", "n2": "us"}[node] }
+	of := func(_ context.Context, node string) (string, error) {
+		return map[string]string{"n1": "eu", "n2": "us"}[node], nil
+	}
 	warned := event.Event{Kind: event.DriftChanged, Severity: event.Warning, NodeID: "n1"}
 	for name, tt := range map[string]struct {
 		rules Rules
@@ -154,7 +157,9 @@ func TestRules(t *testing.T) {
 			if tt.edit != nil {
 				tt.edit(&e)
 			}
-			require.Equal(t, tt.want, tt.rules.take(e, groupOf))
+			got, err := tt.rules.take(t.Context(), e, of)
+			require.NoError(t, err)
+			require.Equal(t, tt.want, got)
 		})
 	}
 }

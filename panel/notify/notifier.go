@@ -39,7 +39,7 @@ type Options struct {
 	// Agents returns the hosts that agents answer on, names and addresses; nil: there are none.
 	Agents func(ctx context.Context) ([]string, error)
 	// GroupOf returns the group of a node, "" for none; nil: there are no groups.
-	GroupOf func(nodeID string) string
+	GroupOf func(ctx context.Context, nodeID string) (string, error)
 	Allow   Allow
 
 	Now          func() time.Time
@@ -106,8 +106,6 @@ func hostname() string {
 	}
 	return name
 }
-
-func (n *Notifier) groups() groups { return n.o.GroupOf }
 
 // now is the time as records keep it.
 func (n *Notifier) now() time.Time { return n.o.Now().UTC().Truncate(time.Millisecond) }

@@ -83,15 +83,27 @@ func (r *runner) collect(ctx context.Context) error {
 		wake := alarm(r.collector.next(), now)
 		select {
 		case e := <-r.events:
-			r.position = e.ID
-			if r.channel.Rules.take(e, r.n.groups()) {
-				r.collector.add(e, r.n.o.Now())
+			if err := r.look(ctx, e); err != nil {
+				return r.n.unlessEnded(ctx, err)
 			}
 		case <-wake:
 		case <-ctx.Done():
 			return r.stop(ctx)
 		}
 	}
+}
+
+// look takes an event in that the rules choose.
+func (r *runner) look(ctx context.Context, e event.Event) error {
+	chosen, err := r.channel.Rules.take(ctx, e, r.n.o.GroupOf)
+	if err != nil {
+		return err
+	}
+	r.position = e.ID
+	if chosen {
+		r.collector.add(e, r.n.o.Now())
+	}
+	return nil
 }
 
 // stopTimeout bounds what is written after the end.

@@ -23,10 +23,7 @@ const (
 	maxRules      = 1000 // entries of one list
 )
 
-// groups is how groups are looked up; nil where there are none.
-type groups func(nodeID string) string
-
-func (c *Channel) validate(p *problems, g groups) {
+func (c *Channel) validate(p *problems, of groupOf) {
 	c.Name = p.name(c.Name)
 	switch c.Kind {
 	case Webhook, Slack:
@@ -44,7 +41,7 @@ func (c *Channel) validate(p *problems, g groups) {
 	if c.Debounce < 0 || c.Debounce > MaxDebounce {
 		p.add("debounce", "%s is out of range: expected 0s to 15m", c.Debounce)
 	}
-	c.Rules.validate(p, g)
+	c.Rules.validate(p, of)
 }
 
 func (p *problems) name(s string) string {
@@ -172,7 +169,7 @@ func isDomain(s string) bool {
 	return true
 }
 
-func (r *Rules) validate(p *problems, g groups) {
+func (r *Rules) validate(p *problems, of groupOf) {
 	for field, n := range map[string]int{"rules.nodes": len(r.Nodes), "rules.groups": len(r.Groups), "rules.kinds": len(r.Kinds)} {
 		if n > maxRules {
 			p.add(field, "has %d entries: %d at most", n, maxRules)
@@ -187,7 +184,7 @@ func (r *Rules) validate(p *problems, g groups) {
 			break
 		}
 	}
-	if len(r.Groups) > 0 && g == nil {
+	if len(r.Groups) > 0 && of == nil {
 		p.add("rules.groups", "this panel has no groups of nodes: name nodes")
 	}
 }

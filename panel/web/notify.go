@@ -1,12 +1,10 @@
 package web
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/wgfleet/wgfleet/panel"
 	"github.com/wgfleet/wgfleet/panel/event"
 	"github.com/wgfleet/wgfleet/panel/notify"
 )
@@ -60,7 +58,7 @@ type channelBody struct {
 	Secret   optional[string] `json:"secret" doc:"of a webhook: whsec_ and base64 of 24 to 64 bytes; an empty text has one made; null keeps it"`
 	SMTP     *smtpBody        `json:"smtp" doc:"of email"`
 	Rules    *rulesBody       `json:"rules"`
-	Debounce *string          `json:"debounce" doc:"0s to 15m; 30s where a creation leaves it out"`
+	Debounce *duration        `json:"debounce" doc:"0s to 15m; 30s where a creation leaves it out"`
 }
 
 type smtpBody struct {
@@ -103,7 +101,7 @@ func fromChannel(c notify.Channel) channelData {
 			Nodes: notNil(c.Rules.Nodes), Groups: notNil(c.Rules.Groups), MinSeverity: string(c.Rules.MinSeverity),
 			Kinds: each(c.Rules.Kinds, func(k event.Kind) string { return string(k) }),
 		},
-		Debounce: c.Debounce.String(), CreatedAt: stamp(c.CreatedAt), UpdatedAt: stamp(c.UpdatedAt),
+		Debounce: durationText(c.Debounce), CreatedAt: stamp(c.CreatedAt), UpdatedAt: stamp(c.UpdatedAt),
 	}
 	if c.Kind == notify.Email {
 		d.SMTP = &smtpData{
@@ -127,7 +125,7 @@ func fromDelivery(v notify.Delivery) deliveryData {
 	return d
 }
 
-func toChannelInput(b channelBody) (notify.Input, error) {
+func toChannelInput(b channelBody) notify.Input {
 	in := notify.Input{
 		Name: b.Name, Kind: as[notify.Kind](b.Kind), Enabled: b.Enabled,
 		URL: as[notify.Secret](b.URL.Value), Secret: as[notify.Secret](b.Secret.Value),
@@ -144,13 +142,9 @@ func toChannelInput(b channelBody) (notify.Input, error) {
 		}
 	}
 	if b.Debounce != nil {
-		d, err := time.ParseDuration(*b.Debounce)
-		if err != nil {
-			return in, panel.Invalid("debounce", "%s is no duration: expected for example 30s or 5m", strconv.Quote(clip(*b.Debounce)))
-		}
-		in.Debounce = &d
+		in.Debounce = new(time.Duration(*b.Debounce))
 	}
-	return in, nil
+	return in
 }
 
 // as is the same text as another type; nil stays nil.
@@ -176,20 +170,12 @@ func (s *Server) getChannel(c *gin.Context, _ none) (answer[channelData], error)
 }
 
 func (s *Server) createChannel(c *gin.Context, b channelBody) (answer[savedChannelData], error) {
-	in, err := toChannelInput(b)
-	if err != nil {
-		return answer[savedChannelData]{}, err
-	}
-	v, secret, err := s.panel.CreateChannel(c.Request.Context(), in)
+	v, secret, err := s.panel.CreateChannel(c.Request.Context(), toChannelInput(b))
 	return answer[savedChannelData]{message: "Notification channel created", data: savedChannelData{fromChannel(v), string(secret)}}, err
 }
 
 func (s *Server) updateChannel(c *gin.Context, b channelBody) (answer[savedChannelData], error) {
-	in, err := toChannelInput(b)
-	if err != nil {
-		return answer[savedChannelData]{}, err
-	}
-	v, secret, err := s.panel.UpdateChannel(c.Request.Context(), c.Param("id"), in)
+	v, secret, err := s.panel.UpdateChannel(c.Request.Context(), c.Param("id"), toChannelInput(b))
 	return answer[savedChannelData]{message: "Notification channel updated", data: savedChannelData{fromChannel(v), string(secret)}}, err
 }
 

@@ -54,8 +54,8 @@ func TestChannelInput(t *testing.T) {
 		},
 	}, in)
 	for body, want := range map[string]string{
-		`{"debounce":"soon"}`:        `debounce: "soon" is no duration`,
-		`{"debounce":30}`:            "debounce: expected a text",
+		`{"debounce":"soon"}`:        "debounce: expected a time span",
+		`{"debounce":30}`:            "debounce: expected a time span",
 		`{"rules":{"node":["n1"]}}`:  "rules.node: unknown field",
 		`{"smtp":{"host":null}}`:     "smtp.host: can't be null",
 		`{"has_secret":true}`:        "has_secret: unknown field",
