@@ -16,6 +16,9 @@ import (
 // adoptBatch is how many peers one transaction adopts: below what the store takes without its journal.
 const adoptBatch = 200
 
+// takenOver begins the sentence of a revision that came from the node.
+const takenOver = "taken over from the node"
+
 // takeOver does the steps that change what the panel wants: unknown peers become its own as they are on
 // the node, less what the steps that were done took from them, and mismatched ones become what they are
 // there. The node is not written to.
@@ -66,10 +69,10 @@ func (r *reconciler) takeOver(ctx context.Context, st *nodeState, l look, done [
 // keep stores the changes in one transaction; where that is refused one by one, so that one that is not
 // possible stops no other.
 func (r *reconciler) keep(ctx context.Context, st *nodeState, steps []drift.Step, changes []peerChange) *nodeState {
-	n, err := r.s.storePeers(ctx, st.node.ID, changes, false)
+	rev, err := r.s.storePeers(ctx, st.node.ID, takenOver, changes, false) // the reconciliation's event tells of it
 	if err == nil {
 		r.note(steps)
-		return r.s.follow(st, n, changes...)
+		return r.s.follow(st, rev.node, changes...)
 	}
 	if len(steps) == 1 {
 		r.fail(steps[0].ID(), steps[0].Op, reasonOf(err))
@@ -124,7 +127,7 @@ func (s *Service) accepted(st *nodeState, step drift.Step, psk engine.SecretKey)
 
 // acceptInterface makes settings of the interface the panel's wish as they were seen.
 func (r *reconciler) acceptInterface(ctx context.Context, nodeID string, steps []drift.Step, seen drift.Interface) {
-	_, err := r.s.changeNode(ctx, nodeID, func(n *Node) error {
+	_, _, err := r.s.reviseNode(ctx, nodeID, takenOver, func(n *Node) error {
 		for _, s := range steps {
 			f := s.Changes[0].Field
 			n.Wish.take(f, seen)

@@ -115,12 +115,15 @@ func turned(all map[wgtypes.Key]drift.Former, changes []peerChange, at time.Time
 }
 
 // formers are all peers that the panel knows and does not want on the node: those that left, and those
-// that are disabled.
+// that are disabled or expired.
 func (st *nodeState) formers() map[wgtypes.Key]drift.Former {
 	all := maps.Clone(st.former)
 	for _, p := range st.peers {
-		if !p.Enabled {
+		switch {
+		case !p.Enabled:
 			all[p.PublicKey] = drift.Former{PeerID: p.ID, Name: p.Name, Why: drift.Disabled, At: p.UpdatedAt}
+		case p.expired(st.at):
+			all[p.PublicKey] = drift.Former{PeerID: p.ID, Name: p.Name, Why: drift.Expired, At: p.ExpiresAt}
 		}
 	}
 	return all

@@ -3,6 +3,7 @@ package panel
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/wgfleet/wgfleet/store"
 )
@@ -79,15 +80,19 @@ func (s *Service) CreateGroup(ctx context.Context, in GroupInput) (GroupView, er
 // UpdateGroup changes what the input names, for all nodes of the group; no agent is contacted.
 func (s *Service) UpdateGroup(ctx context.Context, id string, in GroupInput) (GroupView, error) {
 	var v GroupView
+	var revs []revised
 	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
-		g, u, err := s.changeGroup(tx, id, in)
-		v = GroupView{Group: g, NodeCount: len(u.nodes)}
+		g, u, err := s.changeGroup(ctx, tx, id, in)
+		v, revs = GroupView{Group: g, NodeCount: len(u.nodes)}, u.revised
 		return err
 	})
+	if err == nil {
+		s.tellRevised(ctx, revs...)
+	}
 	return v, err
 }
 
-func (s *Service) changeGroup(tx store.Tx, id string, in GroupInput) (Group, users, error) {
+func (s *Service) changeGroup(ctx context.Context, tx store.Tx, id string, in GroupInput) (Group, users, error) {
 	g, err := getGroup(tx, id)
 	if err != nil {
 		return g, users{}, err
@@ -107,7 +112,8 @@ func (s *Service) changeGroup(tx store.Tx, id string, in GroupInput) (Group, use
 	if err != nil {
 		return g, u, err
 	}
-	return g, u, u.reach(tx, id, "override_mtu")
+	u.revised, err = s.reviseUsers(ctx, tx, u, id, "override_mtu", fmt.Sprintf("group %q was changed", g.Name))
+	return g, u, err
 }
 
 // DeleteGroup forgets a group that no node is in.

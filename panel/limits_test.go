@@ -74,7 +74,7 @@ func TestDeleteNodeIsOneTransaction(t *testing.T) {
 	for name, c := range map[string]struct{ deletes, updates int }{
 		"ordinary":                  {10 * peers, 1},
 		"more than fits into one":   {2*deleteBatch + 8, 3},
-		"just as much as one takes": {2*peers + 3, 1},
+		"just as much as one takes": {2*peers + 4, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/panel/event"
 	"github.com/wgfleet/wgfleet/panel/policy"
 	"github.com/wgfleet/wgfleet/store"
 )
@@ -131,22 +132,25 @@ func (in NodeInput) required() error {
 }
 
 func (s *Service) insertNode(ctx context.Context, n Node) (NodeView, error) {
+	var first revised
 	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
-		if err := claimNode(tx, n); err != nil {
+		err := claimNode(tx, n)
+		if err != nil {
 			return err
 		}
-		var err error
 		if n.presets, err = presetsOf(tx); err != nil {
 			return err
 		}
 		if err := n.refer(tx, Node{}); err != nil {
 			return err
 		}
-		return nodeTable.Put(tx, n.ID, recordOfNode(n, 0))
+		first, err = s.begin(ctx, tx, n)
+		return err
 	})
 	if err != nil {
 		return NodeView{}, err
 	}
+	s.tellRevised(ctx, first)
 	return s.withPolicy(ctx, NodeView{Node: n, Status: s.health.of(n.ID)})
 }
 
@@ -185,48 +189,62 @@ func (s *Service) UpdateNode(ctx context.Context, id string, in NodeInput) (Node
 	return s.changeNode(ctx, id, in.apply)
 }
 
-// changeNode changes a node's desired state in one transaction.
+// changeNode changes a node's desired state, and tells of it.
 func (s *Service) changeNode(ctx context.Context, id string, change func(*Node) error) (NodeView, error) {
-	var v NodeView
-	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
+	v, rev, err := s.reviseNode(ctx, id, "", change)
+	if err == nil {
+		s.tellRevised(ctx, rev)
+	}
+	return v, err
+}
+
+// reviseNode changes a node's desired state in one transaction, as one revision.
+func (s *Service) reviseNode(ctx context.Context, id, why string, change func(*Node) error) (v NodeView, rev revised, err error) {
+	err = s.o.Store.Update(ctx, func(tx store.Tx) error {
 		var err error
-		v, err = s.changeNodeIn(tx, id, change)
+		v, rev, err = s.changeNodeIn(ctx, tx, id, why, change)
 		return err
 	})
 	if err != nil {
-		return v, err
+		return v, rev, err
 	}
-	return s.withPolicy(ctx, v)
+	v, err = s.withPolicy(ctx, v)
+	return v, rev, err
 }
 
-func (s *Service) changeNodeIn(tx store.Tx, id string, change func(*Node) error) (NodeView, error) {
+// renameNode moves the claim on a name, where it is another.
+func renameNode(tx store.Tx, old, n Node) error {
+	if old.Name == n.Name {
+		return nil
+	}
+	if err := releaseNode(tx, old); err != nil {
+		return err
+	}
+	return claimNode(tx, n)
+}
+
+func (s *Service) changeNodeIn(ctx context.Context, tx store.Tx, id, why string, change func(*Node) error) (NodeView, revised, error) {
 	r, err := getNode(tx, id)
 	if err != nil {
-		return NodeView{}, err
+		return NodeView{}, revised{}, err
 	}
 	ps, err := presetsOf(tx)
 	if err != nil {
-		return NodeView{}, err
+		return NodeView{}, revised{}, err
 	}
 	old, n := r.node(id, ps), r.node(id, ps)
 	if err := change(&n); err != nil {
-		return NodeView{}, err
+		return NodeView{}, revised{}, err
 	}
-	if old.Name != n.Name {
-		if err := releaseNode(tx, old); err != nil {
-			return NodeView{}, err
-		}
-		if err := claimNode(tx, n); err != nil {
-			return NodeView{}, err
-		}
+	if err := renameNode(tx, old, n); err != nil {
+		return NodeView{}, revised{}, err
 	}
 	if err := n.refer(tx, old); err != nil {
-		return NodeView{}, err
+		return NodeView{}, revised{}, err
 	}
-	n.Revision++
 	n.UpdatedAt = s.now()
-	r = recordOfNode(n, r.PeerCount)
-	return s.nodeView(id, r, ps), nodeTable.Put(tx, id, r)
+	rev, err := s.revise(ctx, tx, id, r, recordOfNode(n, r.PeerCount), nil, why)
+	return s.nodeView(id, recordOfNode(rev.node, r.PeerCount), ps), rev, err
 }
 
 // deleteTimeout bounds forgetting a node, which a caller who hangs up does not stop.
@@ -242,6 +260,10 @@ func (s *Service) DeleteNode(ctx context.Context, id string) error {
 	defer release()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
 	defer cancel()
+	v, err := s.Node(ctx, id)
+	if err != nil {
+		return err
+	}
 	limit := math.MaxInt
 	for left := true; left; {
 		left, err = s.deletePeersOf(ctx, id, limit)
@@ -258,6 +280,9 @@ func (s *Service) DeleteNode(ctx context.Context, id string) error {
 	s.rules.forget()
 	s.verdicts.drop(id)
 	s.forget(id)
+	s.tell(ctx, v.Node, event.Event{
+		Kind: event.DesiredChanged, Severity: event.Info, Message: fmt.Sprintf("the node was deleted, with %d peers", v.PeerCount),
+	})
 	return nil
 }
 
@@ -272,36 +297,36 @@ func (s *Service) deletePeersOf(ctx context.Context, id string, limit int) (left
 		if err != nil {
 			return err
 		}
-		count := 0
+		var gone []peerChange
 		for row, err := range peerTable.In(id).All(tx, "") {
 			if err != nil {
 				return err
 			}
-			if count == limit {
-				left = true
+			if left = len(gone) == limit; left {
 				break
 			}
-			if err := removePeer(tx, row.Value.peer(id, row.ID)); err != nil {
+			p := row.Value.peer(id, row.ID)
+			if err := removePeer(tx, p); err != nil {
 				return err
 			}
-			count++
+			gone = append(gone, peerChange{before: &p})
 		}
-		if left {
-			r.PeerCount -= count
-			r.Revision++
-			return nodeTable.Put(tx, id, r)
-		}
-		n := r.node(id, nil)
-		if err := releaseNode(tx, n); err != nil {
+		if err := keepDeadlines(tx, gone); err != nil {
 			return err
 		}
-		if err := (Node{ID: id}).refer(tx, n); err != nil {
-			return err
+		if !left {
+			return forgetNode(tx, r.node(id, nil))
 		}
-		if err := errors.Join(memoryTable.Delete(tx, id), forgetFormers(tx, id, 0), forgetRules(tx, id), forgetFiles(tx, id)); err != nil {
-			return err
-		}
-		return nodeTable.Delete(tx, id)
+		next := r
+		next.PeerCount -= len(gone)
+		_, err = s.revise(ctx, tx, id, r, next, gone, "the node is being deleted")
+		return err
 	})
 	return left, err
+}
+
+// forgetNode drops a node that has no peers any more, with all that is kept of it.
+func forgetNode(tx store.Tx, n Node) error {
+	return errors.Join(releaseNode(tx, n), Node{ID: n.ID}.refer(tx, n), memoryTable.Delete(tx, n.ID), forgetFormers(tx, n.ID, 0),
+		forgetRules(tx, n.ID), forgetFiles(tx, n.ID), forgetRevisions(tx, n.ID), nodeTable.Delete(tx, n.ID))
 }

@@ -22,11 +22,18 @@ type Peer struct {
 	DNS               *string // client file only, as the next two
 	MTU               *int
 	EndpointAllowedIP *string
-	TemplateID        string // of kind peer; "": none
-	Enabled           bool   // a disabled peer is not desired on the node
+	TemplateID        string    // of kind peer; "": none
+	Enabled           bool      // a disabled peer is not desired on the node
+	ExpiresAt         time.Time // nor is one from this second on; zero: never
 	CreatedAt         time.Time
 	UpdatedAt         time.Time
 }
+
+// expired reports whether the peer's time has come.
+func (p Peer) expired(now time.Time) bool { return !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt) }
+
+// wanted reports whether the peer is desired on its node.
+func (p Peer) wanted(now time.Time) bool { return p.Enabled && !p.expired(now) }
 
 // Effective is what holds for a peer: of each setting the first that is given by the peer itself, its template,
 // its node's override, the node's template, the node's group, and the panel's default.
@@ -43,6 +50,7 @@ type PeerView struct {
 	Peer
 	Interface string
 	Effective Effective
+	Expired   bool
 	// ConfigStale: the client's file was fetched once, and what it would be now is another.
 	ConfigStale bool
 	Warnings    []string // for example nested prefixes
@@ -61,7 +69,8 @@ type PeerInput struct {
 	EndpointAllowedIP Optional[string]
 	TemplateID        Optional[string]
 	Enabled           *bool
-	AllowOffline      bool // keep the change though the node can't be reached
+	ExpiresAt         Optional[string] // RFC 3339, in the future
+	AllowOffline      bool             // keep the change though the node can't be reached
 }
 
 // Page asks for a part of a list. Limit 0: all.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
@@ -17,7 +18,7 @@ import (
 const AutoPresharedKey = "auto"
 
 // apply changes p as the input says; every refused field is named.
-func (in PeerInput) apply(p *Peer, random io.Reader) error {
+func (in PeerInput) apply(p *Peer, random io.Reader, now time.Time) error {
 	var bad problems
 	if in.Name != nil {
 		p.Name = bad.name("name", *in.Name)
@@ -54,7 +55,26 @@ func (in PeerInput) apply(p *Peer, random io.Reader) error {
 	if in.Enabled != nil {
 		p.Enabled = *in.Enabled
 	}
+	if in.ExpiresAt.Set {
+		p.ExpiresAt = bad.expiry("expires_at", in.ExpiresAt.Value, now)
+	}
 	return bad.err()
+}
+
+// expiry reads a moment in the future, to the second; nil: none.
+func (p *problems) expiry(field string, s *string, now time.Time) time.Time {
+	if s == nil {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, strings.TrimSpace(*s))
+	t = t.UTC().Truncate(time.Second)
+	switch {
+	case err != nil:
+		p.add(field, "%q is no time: expected for example 2026-12-31T00:00:00Z", clip(*s))
+	case !t.After(now):
+		p.add(field, "%s is past: expected a time to come, or null for no end", t.Format(time.RFC3339))
+	}
+	return t
 }
 
 // keys takes given keys, or makes those that are asked for.

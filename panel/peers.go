@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/wgfleet/wgfleet/store"
 )
@@ -37,15 +38,15 @@ func (s *Service) Peers(ctx context.Context, nodeID string, p Page) (peers []Pee
 			if err != nil {
 				return err
 			}
-			peers = append(peers, peerView(n, peer, stale))
+			peers = append(peers, s.peerView(n, peer, stale))
 		}
 		return nil
 	})
 	return peers, next, pageError(err)
 }
 
-func peerView(n Node, p Peer, stale bool) PeerView {
-	return PeerView{Peer: p, Interface: n.WGInterface, Effective: effective(n, p), ConfigStale: stale}
+func (s *Service) peerView(n Node, p Peer, stale bool) PeerView {
+	return PeerView{Peer: p, Interface: n.WGInterface, Effective: effective(n, p), Expired: p.expired(s.now()), ConfigStale: stale}
 }
 
 // SearchPeers finds peers of all nodes whose name, public key, id or allowed IPs hold q.
@@ -85,7 +86,7 @@ func (s *Service) SearchPeers(ctx context.Context, q string, p Page) (peers []Pe
 			if err != nil {
 				return err
 			}
-			peers = append(peers, peerView(n, peer, stale))
+			peers = append(peers, s.peerView(n, peer, stale))
 		}
 		return nil
 	})
@@ -113,11 +114,11 @@ func (s *Service) Peer(ctx context.Context, nodeID, peerID string) (PeerView, er
 		return PeerView{}, err
 	}
 	stale, err := s.stale(ctx, st.node, *p)
-	return st.view(*p, stale), err
+	return s.viewOf(st, *p, stale), err
 }
 
-func (st *nodeState) view(p Peer, stale bool) PeerView {
-	v := peerView(st.node, p, stale)
+func (s *Service) viewOf(st *nodeState, p Peer, stale bool) PeerView {
+	v := s.peerView(st.node, p, stale)
 	v.Warnings = st.warnings(p)
 	return v
 }
@@ -182,48 +183,54 @@ func removePeer(tx store.Tx, p Peer) error {
 // peerChange is a peer before and after a change; nil: it was not, or will not be, there.
 type peerChange struct{ before, after *Peer }
 
-// storePeers makes the changes in one transaction, as one revision, and returns the node after it. What
-// leaves does so before what comes, so that an allowed IP may move. limited refuses more peers than the
-// node may have.
-func (s *Service) storePeers(ctx context.Context, nodeID string, changes []peerChange, limited bool) (Node, error) {
-	var n Node
-	now := s.now()
+// storePeers makes the changes in one transaction, as one revision, and returns that. limited refuses
+// more peers than the node may have.
+func (s *Service) storePeers(ctx context.Context, nodeID, why string, changes []peerChange, limited bool) (revised, error) {
+	var rev revised
 	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
 		r, err := getNode(tx, nodeID)
 		if err != nil {
 			return err
 		}
-		if err := keepFormers(tx, nodeID, changes, now); err != nil {
+		next := r
+		if err := putPeers(tx, nodeID, &next, changes, limited, s.now()); err != nil {
 			return err
 		}
-		for _, c := range changes {
-			if c.before == nil {
-				continue
-			}
-			r.PeerCount--
-			if err := removePeer(tx, *c.before); err != nil {
-				return err
-			}
-		}
-		for _, c := range changes {
-			if c.after == nil {
-				continue
-			}
-			r.PeerCount++
-			if limited && r.MaxPeers > 0 && r.PeerCount > r.MaxPeers {
-				return &refusal{kind: errFull, reason: fmt.Sprintf("node %s has %d peers, as many as max_peers allows", r.Name, r.MaxPeers)}
-			}
-			if err := insertPeer(tx, *c.after); err != nil {
-				return err
-			}
-		}
-		r.Revision++
-		ps, err := presetsOf(tx)
-		if err != nil {
-			return err
-		}
-		n = r.node(nodeID, ps)
-		return nodeTable.Put(tx, nodeID, r)
+		rev, err = s.revise(ctx, tx, nodeID, r, next, changes, why)
+		return err
 	})
-	return n, err
+	if err == nil {
+		s.deadlines.changed(changes)
+	}
+	return rev, err
+}
+
+// putPeers writes the changes of peers and counts them. What leaves does so before what comes, so that an
+// allowed IP may move.
+func putPeers(tx store.Tx, nodeID string, r *nodeRecord, changes []peerChange, limited bool, now time.Time) error {
+	if err := errors.Join(keepFormers(tx, nodeID, changes, now), keepDeadlines(tx, changes)); err != nil {
+		return err
+	}
+	for _, c := range changes {
+		if c.before == nil {
+			continue
+		}
+		r.PeerCount--
+		if err := removePeer(tx, *c.before); err != nil {
+			return err
+		}
+	}
+	for _, c := range changes {
+		if c.after == nil {
+			continue
+		}
+		r.PeerCount++
+		if limited && r.MaxPeers > 0 && r.PeerCount > r.MaxPeers {
+			return &refusal{kind: errFull, reason: fmt.Sprintf("node %s has %d peers, as many as max_peers allows", r.Name, r.MaxPeers)}
+		}
+		if err := insertPeer(tx, *c.after); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -63,7 +63,7 @@ func (s *Service) createPeer(ctx context.Context, nodeID string, in PeerInput, b
 		p.PrivateKey = engine.NewSecretKey(k).Clamped()
 		p.PublicKey = p.PrivateKey.PublicKey()
 	}
-	if err := in.apply(&p, s.o.Rand); err != nil {
+	if err := in.apply(&p, s.o.Rand, now); err != nil {
 		return PeerView{}, err
 	}
 	if p.Name == "" {
@@ -104,10 +104,11 @@ func (s *Service) UpdatePeer(ctx context.Context, nodeID, peerID string, in Peer
 		return PeerView{}, err
 	}
 	after := *before
-	if err := in.apply(&after, s.o.Rand); err != nil {
+	now := s.now()
+	if err := in.apply(&after, s.o.Rand, now); err != nil {
 		return PeerView{}, err
 	}
-	after.UpdatedAt = s.now()
+	after.UpdatedAt = now
 	return s.writePeer(ctx, st, before, &after, in.AllowOffline)
 }
 
@@ -141,10 +142,12 @@ func (s *Service) writePeer(ctx context.Context, st *nodeState, before, after *P
 	// From here on a caller who hangs up must not leave panel and node at odds: each step has a
 	// time limit of its own.
 	ctx = context.WithoutCancel(ctx)
-	n, err := s.storePeers(ctx, st.node.ID, []peerChange{{before, after}}, before == nil)
+	rev, err := s.storePeers(ctx, st.node.ID, "", []peerChange{{before, after}}, before == nil)
 	if err != nil {
 		return PeerView{}, err
 	}
+	s.tellRevised(ctx, rev)
+	n := rev.node
 	next := s.follow(st, n, peerChange{before, after})
 	err = s.pushPeer(ctx, n, before, after)
 	if err != nil && allowOffline {
@@ -166,19 +169,19 @@ func (s *Service) writePeer(ctx context.Context, st *nodeState, before, after *P
 		s.o.Logger.LogAttrs(ctx, slog.LevelError, "whether a client's file is stale is not known",
 			slog.String("node", n.ID), slog.String("peer", after.ID), slog.String("error", err.Error()))
 	}
-	return next.view(*after, stale), nil
+	return s.viewOf(next, *after, stale), nil
 }
 
 // pushPeer tells the node of one peer's change; without preshared keys where those may not travel
 // and stay as they were.
 func (s *Service) pushPeer(ctx context.Context, n Node, before, after *Peer) error {
-	changes := pushOf(n, before, after)
+	changes := pushOf(n, before, after, s.now())
 	if len(changes) == 0 {
 		return nil
 	}
 	err := s.push(ctx, n, changes)
 	if e, ok := errors.AsType[*NodeError](err); ok && e.Code == string(client.PlainSecret) {
-		if open, ok := withoutKeys(changes, before, after); ok {
+		if open, ok := withoutKeys(changes, before, after, s.now()); ok {
 			return s.push(ctx, n, open)
 		}
 	}
@@ -197,10 +200,13 @@ func (s *Service) follow(st *nodeState, n Node, changes ...peerChange) *nodeStat
 
 // pushOf returns what a node must be told of one peer's change; nothing where only the client's
 // side differs.
-func pushOf(n Node, before, after *Peer) []agent.Change {
+func pushOf(n Node, before, after *Peer, now time.Time) []agent.Change {
 	var out []agent.Change
-	was := before != nil && before.Enabled
-	is := after != nil && after.Enabled
+	was := before != nil && before.wanted(now)
+	is := after != nil && after.wanted(now)
+	if before != nil && before.Enabled && !was && (after == nil || before.PublicKey != after.PublicKey) {
+		was = true // it expired, but may be there still: nobody else would remove it
+	}
 	if was && (!is || before.PublicKey != after.PublicKey) {
 		out = append(out, agent.Change{Op: agent.OpRemove, PeerBody: agent.PeerBody{PublicKey: before.PublicKey.String()}})
 		was = false
@@ -233,8 +239,8 @@ func sameBody(a, b agent.PeerBody) bool {
 }
 
 // withoutKeys are the changes without preshared keys, where those stay as they were.
-func withoutKeys(changes []agent.Change, before, after *Peer) ([]agent.Change, bool) {
-	if before == nil || after == nil || !before.Enabled || before.PublicKey != after.PublicKey || !before.PresharedKey.Equal(after.PresharedKey) {
+func withoutKeys(changes []agent.Change, before, after *Peer, now time.Time) ([]agent.Change, bool) {
+	if before == nil || after == nil || !before.wanted(now) || before.PublicKey != after.PublicKey || !before.PresharedKey.Equal(after.PresharedKey) {
 		return nil, false
 	}
 	out := slices.Clone(changes)
@@ -248,11 +254,12 @@ func withoutKeys(changes []agent.Change, before, after *Peer) ([]agent.Change, b
 func (s *Service) compensate(ctx context.Context, st *nodeState, before, after *Peer, cause error) error {
 	ctx, cancel := context.WithTimeout(ctx, compensateTimeout)
 	defer cancel()
-	n, err := s.storePeers(ctx, st.node.ID, []peerChange{{after, before}}, false)
+	rev, err := s.storePeers(ctx, st.node.ID, "put back, as the node did not take it", []peerChange{{after, before}}, false)
 	if err != nil {
 		return errors.Join(cause, err)
 	}
-	s.follow(st, n, peerChange{after, before})
+	s.tellRevised(ctx, rev)
+	s.follow(st, rev.node, peerChange{after, before})
 	e, ok := errors.AsType[*NodeError](cause)
 	if ok && e.Code == string(agent.CodeAllowedIPTaken) {
 		return &takenOnNodeError{NodeError: e}

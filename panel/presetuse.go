@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -96,6 +97,8 @@ func (p Peer) narrow(t Template) string {
 type users struct {
 	nodes []string            // that do so themselves
 	peers map[string][]string // by node
+	// revised are the revisions that a change of the group or template made of its nodes.
+	revised []revised
 }
 
 func usersOf(tx store.Tx, id string) (users, error) {
@@ -131,27 +134,29 @@ func (u users) peerCount() int {
 	return count
 }
 
-// reach moves the revision of every node that a changed group or template reaches, in the transaction that
+// reviseUsers makes a revision of every node that a changed group or template reaches, in the transaction that
 // changes it: so no state of before is taken for one of now. It refuses a field, an MTU, that one of them can't have.
-func (u users) reach(tx store.Tx, id, field string) error {
+func (s *Service) reviseUsers(ctx context.Context, tx store.Tx, u users, id, field, why string) ([]revised, error) {
 	ps, err := presetsOf(tx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var all []revised
 	for _, nodeID := range u.reached() {
 		r, err := getNode(tx, nodeID)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if why := r.node(nodeID, ps).narrow(); why != "" {
-			return Invalid(field, "%s", why)
+		if narrow := r.node(nodeID, ps).narrow(); narrow != "" {
+			return nil, Invalid(field, "%s", narrow)
 		}
-		r.Revision++
-		if err := nodeTable.Put(tx, nodeID, r); err != nil {
-			return err
+		rev, err := s.revise(ctx, tx, nodeID, r, r, nil, why)
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, rev)
 	}
-	return u.fit(tx, *ps.template(id))
+	return all, u.fit(tx, *ps.template(id))
 }
 
 // fit refuses a template with an MTU that one of its peers can't have.

@@ -34,7 +34,7 @@ type PreviewFile struct{ NodeID, NodeName, PeerID, Name string }
 // PreviewGroup says what UpdateGroup would do; nothing is stored.
 func (s *Service) PreviewGroup(ctx context.Context, id string, in GroupInput) (Preview, error) {
 	return s.foreseePreset(ctx, func(tx store.Tx) (users, error) {
-		_, u, err := s.changeGroup(tx, id, in)
+		_, u, err := s.changeGroup(ctx, tx, id, in)
 		return u, err
 	})
 }
@@ -42,7 +42,7 @@ func (s *Service) PreviewGroup(ctx context.Context, id string, in GroupInput) (P
 // PreviewTemplate says what UpdateTemplate would do; nothing is stored.
 func (s *Service) PreviewTemplate(ctx context.Context, id string, in TemplateInput) (Preview, error) {
 	return s.foreseePreset(ctx, func(tx store.Tx) (users, error) {
-		_, u, err := s.changeTemplate(tx, id, in)
+		_, u, err := s.changeTemplate(ctx, tx, id, in)
 		return u, err
 	})
 }
@@ -53,7 +53,7 @@ func (s *Service) PreviewNode(ctx context.Context, id string, in NodeInput) (Pre
 	var after NodeView
 	err := s.try(ctx, func(tx store.Tx) error {
 		var err error
-		after, err = s.changeNodeIn(tx, id, in.apply)
+		after, _, err = s.changeNodeIn(ctx, tx, id, "", in.apply)
 		return err
 	})
 	if err != nil {
@@ -131,7 +131,7 @@ func (st *nodeState) drifts(next Node) PreviewNode {
 		Interface: drift.NewWishes(st.node.interfaceWish(), next.interfaceWish()),
 	}
 	for _, p := range st.peers {
-		if p.Enabled && effective(st.node, *p).Keepalive != effective(next, *p).Keepalive {
+		if p.wanted(st.at) && effective(st.node, *p).Keepalive != effective(next, *p).Keepalive {
 			out.Peers = append(out.Peers, PreviewPeer{ID: p.ID, Name: p.Name, Fields: []string{drift.FieldKeepalive}})
 		}
 	}

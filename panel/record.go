@@ -25,10 +25,29 @@ var (
 
 // nodeRecord is a Node at rest.
 type nodeRecord struct {
+	desiredRecord
+	AgentURL          string       `json:"agent_url"`
+	Secret            string       `json:"secret"`
+	WGInterface       string       `json:"wg_interface"`
+	IsPanelNode       bool         `json:"is_panel_node,omitempty"`
+	TLSPin            string       `json:"tls_pin,omitempty"`
+	AllowPlainSecrets bool         `json:"allow_plaintext_secrets,omitempty"`
+	Drift             policyRecord `json:"drift,omitzero"`
+	AgentID           string       `json:"agent_id,omitempty"`
+	SpeaksV2          bool         `json:"speaks_v2,omitempty"`
+	Trust             uint64       `json:"trust,omitempty"`
+	SeenPublicKey     string       `json:"seen_public_key,omitempty"`
+	SeenListenPort    int          `json:"seen_listen_port,omitempty"`
+	Revision          uint64       `json:"revision"`
+	PeerCount         int          `json:"peer_count"`
+	CreatedAt         time.Time    `json:"created_at"`
+	UpdatedAt         time.Time    `json:"updated_at"`
+}
+
+// desiredRecord is what of a node revisions keep and a rollback restores. How its agent is reached, and
+// what was learnt of it, is not.
+type desiredRecord struct {
 	Name              string         `json:"name"`
-	AgentURL          string         `json:"agent_url"`
-	Secret            string         `json:"secret"`
-	WGInterface       string         `json:"wg_interface"`
 	Endpoint          string         `json:"endpoint,omitempty"`
 	IPPools           []netip.Prefix `json:"ip_pools,omitempty"`
 	Enabled           bool           `json:"enabled"`
@@ -41,20 +60,7 @@ type nodeRecord struct {
 	EndpointAllowedIP *string        `json:"override_endpoint_allowed_ip,omitempty"`
 	GroupID           string         `json:"group_id,omitempty"`
 	TemplateID        string         `json:"template_id,omitempty"`
-	IsPanelNode       bool           `json:"is_panel_node,omitempty"`
-	TLSPin            string         `json:"tls_pin,omitempty"`
-	AllowPlainSecrets bool           `json:"allow_plaintext_secrets,omitempty"`
 	Wish              wishRecord     `json:"wish"`
-	Drift             policyRecord   `json:"drift,omitzero"`
-	AgentID           string         `json:"agent_id,omitempty"`
-	SpeaksV2          bool           `json:"speaks_v2,omitempty"`
-	Trust             uint64         `json:"trust,omitempty"`
-	SeenPublicKey     string         `json:"seen_public_key,omitempty"`
-	SeenListenPort    int            `json:"seen_listen_port,omitempty"`
-	Revision          uint64         `json:"revision"`
-	PeerCount         int            `json:"peer_count"`
-	CreatedAt         time.Time      `json:"created_at"`
-	UpdatedAt         time.Time      `json:"updated_at"`
 }
 
 // wishRecord is an InterfaceWish at rest.
@@ -91,6 +97,7 @@ type peerRecord struct {
 	EndpointAllowedIP *string        `json:"endpoint_allowed_ip,omitempty"`
 	TemplateID        string         `json:"template_id,omitempty"`
 	Enabled           bool           `json:"enabled"`
+	ExpiresAt         time.Time      `json:"expires_at,omitzero"`
 	CreatedAt         time.Time      `json:"created_at"`
 	UpdatedAt         time.Time      `json:"updated_at"`
 }
@@ -105,12 +112,13 @@ type keyRecord struct {
 
 func recordOfNode(n Node, peers int) nodeRecord {
 	return nodeRecord{
-		Name: n.Name, AgentURL: n.AgentURL, Secret: string(n.Secret), WGInterface: n.WGInterface, Endpoint: n.Endpoint,
-		IPPools: n.IPPools, Enabled: n.Enabled, Weight: n.Weight, MaxPeers: n.MaxPeers,
-		ListenPort: n.Overrides.ListenPort, DNS: n.Overrides.DNS, MTU: n.Overrides.MTU, Keepalive: n.Overrides.Keepalive,
-		EndpointAllowedIP: n.Overrides.EndpointAllowedIP, GroupID: n.GroupID, TemplateID: n.TemplateID,
-		IsPanelNode: n.IsPanelNode, TLSPin: n.TLSPin,
-		AllowPlainSecrets: n.AllowPlainSecrets, Wish: recordOfWish(n.Wish), Drift: recordOfPolicy(n.Drift), AgentID: n.AgentID, SpeaksV2: n.SpeaksV2,
+		desiredRecord: desiredRecord{
+			Name: n.Name, Endpoint: n.Endpoint, IPPools: n.IPPools, Enabled: n.Enabled, Weight: n.Weight, MaxPeers: n.MaxPeers,
+			ListenPort: n.Overrides.ListenPort, DNS: n.Overrides.DNS, MTU: n.Overrides.MTU, Keepalive: n.Overrides.Keepalive,
+			EndpointAllowedIP: n.Overrides.EndpointAllowedIP, GroupID: n.GroupID, TemplateID: n.TemplateID, Wish: recordOfWish(n.Wish),
+		},
+		AgentURL: n.AgentURL, Secret: string(n.Secret), WGInterface: n.WGInterface, IsPanelNode: n.IsPanelNode, TLSPin: n.TLSPin,
+		AllowPlainSecrets: n.AllowPlainSecrets, Drift: recordOfPolicy(n.Drift), AgentID: n.AgentID, SpeaksV2: n.SpeaksV2,
 		Trust: n.Trust, SeenPublicKey: n.SeenPublicKey, SeenListenPort: n.SeenListenPort, Revision: n.Revision,
 		PeerCount: peers, CreatedAt: n.CreatedAt, UpdatedAt: n.UpdatedAt,
 	}
@@ -160,7 +168,7 @@ func recordOfPeer(p Peer) peerRecord {
 	return peerRecord{
 		Name: p.Name, PublicKey: p.PublicKey[:], PrivateKey: secretBytes(p.PrivateKey), PresharedKey: secretBytes(p.PresharedKey),
 		AllowedIPs: p.AllowedIPs, Keepalive: p.Keepalive, DNS: p.DNS, MTU: p.MTU, EndpointAllowedIP: p.EndpointAllowedIP,
-		TemplateID: p.TemplateID, Enabled: p.Enabled, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
+		TemplateID: p.TemplateID, Enabled: p.Enabled, ExpiresAt: p.ExpiresAt, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
 	}
 }
 
@@ -169,7 +177,7 @@ func (r peerRecord) peer(nodeID, id string) Peer {
 		ID: id, Name: r.Name, NodeID: nodeID, PublicKey: keyOf(r.PublicKey),
 		PrivateKey: engine.NewSecretKey(keyOf(r.PrivateKey)), PresharedKey: engine.NewSecretKey(keyOf(r.PresharedKey)),
 		AllowedIPs: r.AllowedIPs, Keepalive: r.Keepalive, DNS: r.DNS, MTU: r.MTU, EndpointAllowedIP: r.EndpointAllowedIP,
-		TemplateID: r.TemplateID, Enabled: r.Enabled, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		TemplateID: r.TemplateID, Enabled: r.Enabled, ExpiresAt: r.ExpiresAt, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 }
 

@@ -61,6 +61,8 @@ type Service struct {
 	rules      cached[[]Rule]
 	policy     cached[policy.Input] // of the fleet
 	notifier   *notify.Notifier
+	rollbacks  rollbackBook
+	deadlines  deadlines
 
 	mu    sync.Mutex // protects slots and taken
 	slots map[string]*slot
@@ -96,6 +98,7 @@ func New(o Options) (*Service, error) {
 		keepers:    keepers{looking: make(chan struct{}, o.Parallel), byNode: make(map[string]*kept)},
 		rollouts:   rollouts{queue: make(chan *rollout)},
 		memories:   memories{byNode: make(map[string]memory)},
+		deadlines:  deadlines{wake: make(chan struct{}, 1)},
 		slots:      make(map[string]*slot),
 		taken:      make(map[string]uint64),
 	}
@@ -161,6 +164,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.rolloutLoop,
 		s.pruneLoop,
 		s.notifier.Run,
+		s.expiryLoop,
 	} {
 		loops.Go(func() error { return loop(ctx) })
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/wgfleet/wgfleet/agent/client"
 	"github.com/wgfleet/wgfleet/engine"
@@ -22,10 +23,10 @@ func (s *Service) settle(ctx context.Context, n Node, before, after *Peer, cause
 	switch {
 	case err != nil:
 		told.Reason += "; the node may have the change, for it could not be asked since: drift will show it"
-	case stands(n, a, on, after, before):
+	case stands(n, a, on, after, before, s.now()):
 		s.o.Logger.InfoContext(ctx, "an answer was lost, but the node has the change", "node", n.ID, "error", e.Error())
 		return nil
-	case stands(n, a, on, before, after):
+	case stands(n, a, on, before, after, s.now()):
 		told.untouched = true
 	default:
 		told.Reason += "; the node has the peer neither as it was nor as it should have become: drift shows it"
@@ -47,8 +48,8 @@ func (s *Service) peersOn(ctx context.Context, n Node) (Agent, []client.Peer, er
 
 // stands reports whether the node has the peer as p, and nothing under the key of other. nil: not
 // at all.
-func stands(n Node, a Agent, on []client.Peer, p, other *Peer) bool {
-	if p == nil || !p.Enabled {
+func stands(n Node, a Agent, on []client.Peer, p, other *Peer, now time.Time) bool {
+	if p == nil || !p.wanted(now) {
 		return absent(on, p) && absent(on, other)
 	}
 	if other != nil && other.PublicKey != p.PublicKey && !absent(on, other) {

@@ -15,10 +15,13 @@ import (
 	"github.com/wgfleet/wgfleet/store"
 )
 
-// nodeState is the whole desired state of one node at one revision. It never changes, but for what
-// is computed when first asked for.
+// nodeState is the whole desired state of one node at one revision, and at one time: peers expire. It
+// never changes, but for what is computed when first asked for.
 type nodeState struct {
 	node   Node
+	at     time.Time                    // who has expired is judged at this time,
+	since  time.Time                    // and is the same since the last one has; zero: none has
+	until  time.Time                    // until the next one does; zero: none will
 	peers  []*Peer                      // by public key, disabled ones as well
 	used   []netip.Prefix               // of all of them, in the order of ipam.Compare
 	former map[wgtypes.Key]drift.Former // who left
@@ -32,7 +35,7 @@ func (st *nodeState) drift(a Agent) drift.Desired {
 	st.once.Do(func() {
 		peers := make([]drift.DesiredPeer, 0, len(st.peers))
 		for _, p := range st.peers {
-			if !p.Enabled {
+			if !p.wanted(st.at) {
 				continue
 			}
 			peers = append(peers, drift.DesiredPeer{
@@ -79,20 +82,21 @@ func (c *states) drop(id string) {
 // the revision that is known is not the present one.
 func (s *Service) state(ctx context.Context, id string) (*nodeState, error) {
 	var st *nodeState
+	now := s.now()
 	err := s.o.Store.View(ctx, func(tx store.Tx) error {
 		r, err := getNode(tx, id)
 		if err != nil {
 			return err
 		}
 		if st = s.states.get(id); st != nil && st.node.Revision == r.Revision {
-			st = st.with(r.node(id, st.node.presets)) // a change of what it inherits moves its revision
+			st = st.with(r.node(id, st.node.presets), now) // a change of what it inherits moves its revision
 			return nil
 		}
 		ps, err := presetsOf(tx)
 		if err != nil {
 			return err
 		}
-		st = &nodeState{node: r.node(id, ps)}
+		st = &nodeState{node: r.node(id, ps), at: now}
 		for row, err := range peerTable.In(id).All(tx, "") {
 			if err != nil {
 				return err
@@ -111,13 +115,35 @@ func (s *Service) state(ctx context.Context, id string) (*nodeState, error) {
 }
 
 // with returns the state with the node as it is now. What was learnt of a node does not move its
-// revision.
-func (st *nodeState) with(n Node) *nodeState {
-	if st.node.SeenPublicKey == n.SeenPublicKey && st.node.SeenListenPort == n.SeenListenPort &&
+// revision, and neither does a peer that expires.
+func (st *nodeState) with(n Node, now time.Time) *nodeState {
+	if st.holds(now) && st.node.SeenPublicKey == n.SeenPublicKey && st.node.SeenListenPort == n.SeenListenPort &&
 		st.node.AgentID == n.AgentID && st.node.SpeaksV2 == n.SpeaksV2 {
 		return st
 	}
-	return &nodeState{node: n, peers: st.peers, used: st.used, former: st.former}
+	next := &nodeState{node: n, at: now, peers: st.peers, used: st.used, former: st.former}
+	next.span()
+	return next
+}
+
+// holds reports whether the same peers are expired at that time; a clock can be put back.
+func (st *nodeState) holds(now time.Time) bool {
+	return !now.Before(st.since) && (st.until.IsZero() || now.Before(st.until))
+}
+
+// span finds out for how long the same peers are expired.
+func (st *nodeState) span() {
+	for _, p := range st.peers {
+		switch e := p.ExpiresAt; {
+		case e.IsZero():
+		case p.expired(st.at):
+			if e.After(st.since) {
+				st.since = e
+			}
+		case st.until.IsZero() || e.Before(st.until):
+			st.until = e
+		}
+	}
 }
 
 func (st *nodeState) insert(p Peer) {
@@ -128,13 +154,14 @@ func (st *nodeState) insert(p Peer) {
 func (st *nodeState) sort() {
 	slices.SortFunc(st.peers, comparePeers)
 	slices.SortFunc(st.used, ipam.Compare)
+	st.span()
 }
 
 func comparePeers(a, b *Peer) int { return bytes.Compare(a.PublicKey[:], b.PublicKey[:]) }
 
 // patched returns the state at the next revision, with some peers changed.
 func (st *nodeState) patched(n Node, changes []peerChange, at time.Time) *nodeState {
-	next := &nodeState{node: n, peers: slices.Clone(st.peers), used: slices.Clone(st.used), former: turned(st.former, changes, at)}
+	next := &nodeState{node: n, at: at, peers: slices.Clone(st.peers), used: slices.Clone(st.used), former: turned(st.former, changes, at)}
 	for _, c := range changes {
 		if c.before != nil {
 			next.remove(c.before)
@@ -150,6 +177,7 @@ func (st *nodeState) patched(n Node, changes []peerChange, at time.Time) *nodeSt
 			}
 		}
 	}
+	next.span()
 	return next
 }
 

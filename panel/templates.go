@@ -95,15 +95,19 @@ func (in TemplateInput) required() error {
 // UpdateTemplate changes what the input names, for all who refer to the template; no agent is contacted.
 func (s *Service) UpdateTemplate(ctx context.Context, id string, in TemplateInput) (TemplateView, error) {
 	var v TemplateView
+	var revs []revised
 	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
-		t, u, err := s.changeTemplate(tx, id, in)
-		v = t.view(u)
+		t, u, err := s.changeTemplate(ctx, tx, id, in)
+		v, revs = t.view(u), u.revised
 		return err
 	})
+	if err == nil {
+		s.tellRevised(ctx, revs...)
+	}
 	return v, err
 }
 
-func (s *Service) changeTemplate(tx store.Tx, id string, in TemplateInput) (Template, users, error) {
+func (s *Service) changeTemplate(ctx context.Context, tx store.Tx, id string, in TemplateInput) (Template, users, error) {
 	t, err := getTemplate(tx, id)
 	if err != nil {
 		return t, users{}, err
@@ -123,7 +127,8 @@ func (s *Service) changeTemplate(tx store.Tx, id string, in TemplateInput) (Temp
 	if err != nil {
 		return t, u, err
 	}
-	return t, u, u.reach(tx, id, "mtu")
+	u.revised, err = s.reviseUsers(ctx, tx, u, id, "mtu", fmt.Sprintf("template %q was changed", t.Name))
+	return t, u, err
 }
 
 // DeleteTemplate forgets a template that nobody refers to.

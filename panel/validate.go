@@ -137,9 +137,12 @@ func isDomain(s string) bool {
 	return true
 }
 
-func clip(s string) string {
-	if len(s) > 60 {
-		return strings.ToValidUTF8(s[:60], "") + "…"
+func clip(s string) string { return clipTo(s, 60) }
+
+// clipTo keeps so many bytes of a text.
+func clipTo(s string, most int) string {
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
 }

@@ -21,13 +21,15 @@ const (
 	RuleChanged      Kind = "rule.changed" // somebody said otherwise which unknown peers are left alone
 	// NotificationFailed: what somebody wanted to be told was not, and will not be.
 	NotificationFailed Kind = "notification.failed"
+	DesiredChanged     Kind = "desired.changed" // somebody changed what the panel wants of a node
+	PeerExpired        Kind = "peer.expired"    // a peer's time came
 )
 
 // Kinds are all of them.
 func Kinds() []Kind {
 	return []Kind{
 		DriftChanged, PlanMade, Reconciled, ConditionChanged, RuleChanged, PolicyChanged, HealingStopped, RolloutStarted, RolloutFinished,
-		NotificationFailed,
+		NotificationFailed, DesiredChanged, PeerExpired,
 	}
 }
 
@@ -75,10 +77,13 @@ const (
 	Resolved = "resolved" // a difference that is gone
 )
 
+// OpNode is the op of a change of the node's own fields.
+const OpNode = "node"
+
 // Change is one peer, or one setting of the interface, within an Event.
 type Change struct {
-	Op      string         // add, update, remove, adopt, accept or interface; of drift: missing, mismatched, orphaned, foreign or interface
-	Peer    string         // public key; "" for the interface
+	Op      string         // add, update, remove, adopt, accept, interface or node; of drift: missing, mismatched, orphaned, foreign or interface
+	Peer    string         // public key; "" for the interface and the node
 	Name    string         // of the peer, where it has one
 	Before  map[string]any // by the names of the API's fields; nil: it was not there
 	After   map[string]any // nil: it is not there
