@@ -23,6 +23,7 @@ var (
 	_ web.Interfaces = (*panel.Service)(nil)
 	_ web.Peers      = (*panel.Service)(nil)
 	_ web.Drift      = (*panel.Service)(nil)
+	_ web.Revisions  = (*panel.Service)(nil)
 	_ web.Keys       = (*panel.Service)(nil)
 	_ web.Presets    = (*panel.Service)(nil)
 

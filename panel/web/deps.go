@@ -21,6 +21,7 @@ type UseCases interface {
 	Rollouts
 	Rules
 	Events
+	Revisions
 	Keys
 	Notifications
 }
@@ -125,6 +126,17 @@ type Events interface {
 	LastEvent(ctx context.Context) (string, error)
 	// FollowEvents yields what comes after an event until ctx ends, whose cause is the last pair.
 	FollowEvents(ctx context.Context, after string) iter.Seq2[event.Event, error]
+}
+
+// Revisions are the use cases behind /api/nodes/{id}/revisions.
+type Revisions interface {
+	Revisions(ctx context.Context, nodeID string, p panel.Page) (list []panel.Revision, next string, err error)
+	Revision(ctx context.Context, nodeID string, number uint64) (panel.RevisionState, error)
+	// DiffRevisions compares with the present revision where to is 0.
+	DiffRevisions(ctx context.Context, nodeID string, from, to uint64) (panel.RevisionDiff, error)
+	// Rollback makes a plan, or carries out the one that is named: panel.ErrConflict where the node has
+	// changed since.
+	Rollback(ctx context.Context, nodeID string, to uint64, planID string) (panel.Rollback, error)
 }
 
 // Keys are the use cases behind /api/keys, and the door.

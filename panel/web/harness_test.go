@@ -198,7 +198,7 @@ func fill(r route) string {
 			id = other
 		}
 	}
-	return strings.NewReplacer("{id}", id, "{peer_id}", "p1").Replace(r.path)
+	return strings.NewReplacer("{id}", id, "{peer_id}", "p1", "{revision}", "3").Replace(r.path)
 }
 
 // sample is a body that a route accepts.

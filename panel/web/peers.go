@@ -26,6 +26,8 @@ type peerData struct {
 	Effective           effectiveData `json:"effective"`
 	ClientConfigStale   bool          `json:"client_config_stale" doc:"the client's file was fetched once, and it would be another now"`
 	Enabled             bool          `json:"enabled"`
+	ExpiresAt           *string       `json:"expires_at" format:"date-time" doc:"null: never"`
+	Expired             bool          `json:"expired" doc:"its time has come: it is not wanted on the node, as a disabled one"`
 	Warnings            []string      `json:"warnings"`
 	CreatedAt           string        `json:"created_at" format:"date-time"`
 	UpdatedAt           string        `json:"updated_at" format:"date-time"`
@@ -54,6 +56,7 @@ type peerBody struct {
 	EndpointAllowedIP   optional[string] `json:"endpoint_allowed_ip"`
 	TemplateID          optional[string] `json:"template_id" doc:"of kind peer"`
 	Enabled             *bool            `json:"enabled"`
+	ExpiresAt           optional[string] `json:"expires_at" format:"date-time" doc:"a time to come, from which on the peer is not wanted; null for never"`
 	AllowOffline        *bool            `json:"allow_offline" doc:"keep the change though the node can't be reached; it shows as drift"`
 }
 
@@ -73,7 +76,8 @@ func toPeerInput(b peerBody) panel.PeerInput {
 		PresharedKey: panel.Optional[string](b.PresharedKey), AllowedIPs: b.AllowedIPs,
 		Keepalive: panel.Optional[int](b.PersistentKeepalive), DNS: panel.Optional[string](b.DNS),
 		MTU: panel.Optional[int](b.MTU), EndpointAllowedIP: panel.Optional[string](b.EndpointAllowedIP),
-		TemplateID: panel.Optional[string](b.TemplateID), Enabled: b.Enabled, AllowOffline: b.AllowOffline != nil && *b.AllowOffline,
+		TemplateID: panel.Optional[string](b.TemplateID), Enabled: b.Enabled, ExpiresAt: panel.Optional[string](b.ExpiresAt),
+		AllowOffline: b.AllowOffline != nil && *b.AllowOffline,
 	}
 	if k := in.PresharedKey.Value; k != nil && *k == "" {
 		in.PresharedKey.Value = nil
@@ -92,7 +96,7 @@ func fromPeer(p panel.PeerView) peerData {
 			DNS: p.Effective.DNS, MTU: p.Effective.MTU, PersistentKeepalive: p.Effective.Keepalive,
 			EndpointAllowedIP: p.Effective.EndpointAllowedIP, Endpoint: p.Effective.Endpoint,
 		},
-		Enabled: p.Enabled, Warnings: notNil(p.Warnings), CreatedAt: stamp(p.CreatedAt), UpdatedAt: stamp(p.UpdatedAt),
+		Enabled: p.Enabled, ExpiresAt: stampOrNull(p.ExpiresAt), Expired: p.Expired, Warnings: notNil(p.Warnings), CreatedAt: stamp(p.CreatedAt), UpdatedAt: stamp(p.UpdatedAt),
 	}
 }
 

@@ -29,6 +29,7 @@ func (s *Server) table(g prometheus.Gatherer) []route {
 	routes = append(routes, s.rolloutRoutes()...)
 	routes = append(routes, s.ruleRoutes()...)
 	routes = append(routes, s.eventRoutes()...)
+	routes = append(routes, s.revisionRoutes()...)
 	routes = append(routes, s.keyRoutes()...)
 	routes = append(routes, s.notificationRoutes()...)
 	if g != nil {
@@ -151,6 +152,17 @@ func (s *Server) eventRoutes() []route {
 			summary: "What happened, the newest first; with Accept: text/event-stream, what happens", action: opStream(s.listEvents, s.streamEvents),
 		},
 		{method: http.MethodGet, path: "/api/drift/nodes/{id}/history", summary: "What happened to a node, the newest first", role: roleViewer, query: historyQuery, action: op(s.nodeHistory)},
+	}
+}
+
+func (s *Server) revisionRoutes() []route {
+	const list, one = "/api/nodes/{id}/revisions", "/api/nodes/{id}/revisions/{revision}"
+	to := []queryParam{{"to", "integer", "the other revision; without it, the present one"}}
+	return []route{
+		{method: http.MethodGet, path: list, summary: "List the changes of what the panel wants of a node, the newest first", role: roleViewer, query: pageQuery, action: op(s.listRevisions)},
+		{method: http.MethodGet, path: one, summary: "Show what the panel wanted of a node then", role: roleViewer, action: op(s.getRevision)},
+		{method: http.MethodGet, path: one + "/diff", summary: "Compare two revisions", role: roleViewer, query: to, action: op(s.diffRevision)},
+		{method: http.MethodPost, path: one + "/rollback", summary: "Plan to make a revision the wish again, or carry that plan out; the node is not written to", role: roleAdmin, errors: conflicts, action: opOptional(s.rollback)},
 	}
 }
 
