@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -31,6 +32,7 @@ const (
 	boolean // true where the flag stands alone
 	fromFile
 	hooksFile // JSON in a file
+	moment    // a time, or how long until then
 )
 
 // fields are the flags of a command that makes or changes something; only given ones are sent.
@@ -146,9 +148,35 @@ func (f field) value(con *console, c *cobra.Command) (any, error) {
 			return nil, errors.New(`the file holds no JSON: expected for example {"post_up": ["true"]}`)
 		}
 		return json.RawMessage(b), nil
+	case moment:
+		return parseMoment(text, time.Now())
 	default:
 		return text, nil
 	}
+}
+
+// parseMoment reads a time of RFC 3339, or one that lies so far ahead: 30d, 12h, 1h30m. It returns the
+// first kind in UTC, to the second.
+func parseMoment(text string, now time.Time) (string, error) {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		ahead, bad := parseAhead(text)
+		if bad != nil {
+			return "", fmt.Errorf("%q is no time: expected for example 2026-12-31T00:00:00Z, 30d or 12h", text)
+		}
+		t = now.Add(ahead)
+	}
+	return t.UTC().Format(time.RFC3339), nil
+}
+
+// parseAhead is time.ParseDuration with whole days as well.
+func parseAhead(text string) (time.Duration, error) {
+	days, isDays := strings.CutSuffix(text, "d")
+	if !isDays {
+		return time.ParseDuration(text)
+	}
+	n, err := strconv.ParseUint(days, 10, 16)
+	return time.Duration(n) * 24 * time.Hour, err
 }
 
 // readFile reads a file; "-" is standard input.

@@ -27,6 +27,7 @@ var peerFields = fields{
 	{flag: "endpoint-allowed-ip", key: "endpoint_allowed_ip", clear: true, help: "client file: what the client sends into the tunnel"},
 	{flag: "template", key: "template_id", clear: true, help: "template that it takes settings from, by id or name"},
 	{flag: "enabled", key: "enabled", kind: boolean, help: "whether the peer may connect"},
+	{flag: "expires", key: "expires_at", kind: moment, clear: true, help: "when the peer ends: a time like 2026-12-31T00:00:00Z, or from now on 30d or 12h"},
 	{flag: "allow-offline", key: "allow_offline", kind: boolean, help: "keep the change though the node can't be reached"},
 }
 
@@ -70,15 +71,11 @@ func peerList(f *panelFlags) *cobra.Command {
 			}
 			rows := make([][]string, len(peers))
 			for i, p := range peers {
-				state := "enabled"
-				if !p.Enabled {
-					state = "disabled"
-				}
 				file := ""
 				if p.ConfigStale {
 					file = "stale"
 				}
-				rows[i] = []string{p.Name, names[p.NodeID], strings.Join(p.AllowedIPs, ","), state, file, p.PublicKey, p.ID}
+				rows[i] = []string{p.Name, names[p.NodeID], strings.Join(p.AllowedIPs, ","), p.State(), file, p.PublicKey, p.ID}
 			}
 			return f.con.table([]string{"NAME", "NODE", "ALLOWED IPS", "STATE", "FILE", "PUBLIC KEY", "ID"}, rows)
 		})
@@ -110,7 +107,8 @@ func peerAdd(f *panelFlags) *cobra.Command {
 		Long: "Add a peer and push it to its node. With auto the panel takes the node with the most room.\n" +
 			"Where the node can't be reached nothing is changed, unless --allow-offline says otherwise.",
 		Example: "  wgfleet peer add berlin laptop\n  wgfleet peer add auto phone --preshared-key auto\n" +
-			"  wgfleet peer add berlin printer --public-key KEY --allowed-ips 10.8.0.77/32",
+			"  wgfleet peer add berlin printer --public-key KEY --allowed-ips 10.8.0.77/32\n" +
+			"  wgfleet peer add berlin guest --expires 30d",
 	}
 	peerFields.add(c, false)
 	c.RunE = func(c *cobra.Command, args []string) error {

@@ -15,8 +15,8 @@ func newRoot(con *console) *cobra.Command {
   wgfleet drift                         what differs from what it should be
   wgfleet reconcile --all               put it right`,
 		newServe(con), newDemo(con),
-		newNode(con), newPeer(con), newGroup(con), newTemplate(con), newDrift(con), newReconcile(con), newPolicy(con), newRule(con),
-		newEvents(con), newNotify(con), newKey(con),
+		newNode(con), newPeer(con), newGroup(con), newTemplate(con), newDrift(con), newReconcile(con),
+		newPolicy(con), newRule(con), newEvents(con), newNotify(con), newKey(con), newRevision(con),
 		newSecret(con), newGenkey(con), newPubkey(con), newGenpsk(con),
 		newHealth(con), newMigrate(con), newVersion(con),
 	)

@@ -34,9 +34,21 @@ type Peer struct {
 	HasPrivateKey bool     `json:"has_private_key"`
 	AllowedIPs    []string `json:"allowed_ips"`
 	Enabled       bool     `json:"enabled"`
+	Expired       bool     `json:"expired"`
 	// ConfigStale: the client's file was fetched once, and it would be another now.
 	ConfigStale bool     `json:"client_config_stale"`
 	Warnings    []string `json:"warnings"`
+}
+
+// State is whether the peer may connect, in one word.
+func (p Peer) State() string {
+	switch {
+	case !p.Enabled:
+		return "disabled"
+	case p.Expired:
+		return "expired"
+	}
+	return "enabled"
 }
 
 // Key is an API key without the key.
