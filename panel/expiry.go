@@ -88,12 +88,11 @@ func (s *Service) expiryLoop(ctx context.Context) error {
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
+			return nil
 		case <-timer.C:
 		case <-s.deadlines.wake:
-		}
-		timer.Stop()
-		if ctx.Err() != nil {
-			return nil
+			timer.Stop()
 		}
 	}
 }
@@ -125,7 +124,7 @@ func (s *Service) expireDue(ctx context.Context) (time.Duration, error) {
 		nodes = append(nodes, Node{ID: id})
 	}
 	for _, err := range sideBySide(nodes, s.o.Parallel, func(n Node) error { return s.expireOn(ctx, n.ID, due[n.ID]) }) {
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
 			continue
 		}
 		pause = min(pause, expiryRetry)

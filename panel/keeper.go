@@ -84,6 +84,9 @@ func (k *keeper) step(ctx context.Context) rest {
 	}
 	k.failed, k.seen = 0, l
 	next := rest{most: p.NextCheck(rand.Float64), hold: st}
+	if !st.until.IsZero() { // what is wanted changes then, by the clock alone
+		next.most = min(next.most, max(0, st.until.Sub(k.s.now()))+busyRetry)
+	}
 	if again := k.heal(ctx, st, p, l); again > 0 {
 		next.most = min(next.most, again)
 	}

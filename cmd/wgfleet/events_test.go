@@ -26,7 +26,9 @@ func TestFollowEvents(t *testing.T) {
 	con := &console{in: bytes.NewReader(nil), out: in, err: io.Discard, environ: []string{"WGFLEET_URL=" + h.PanelURL, "WGFLEET_API_KEY=" + string(h.AdminKey)}}
 	ctx, interrupt := context.WithCancel(t.Context())
 	status := make(chan int, 1)
-	go func() { status <- run(ctx, con, []string{"events", "--follow", "--since", "1h", "--node", h.NodeID}) }()
+	go func() {
+		status <- run(ctx, con, []string{"events", "--follow", "--since", "1h", "--node", h.NodeID, "--kind", "drift.changed"})
+	}()
 	lines := bufio.NewScanner(out)
 
 	_, err = c.Do(t.Context(), "POST", "/api/nodes/"+h.NodeID+"/peers", nil, map[string]any{"name": "ada", "allow_offline": true})

@@ -106,7 +106,7 @@ func (r *rollback) offer(ctx context.Context, n panelclient.Node, d panelclient.
 		request.Interface, command = true, command+" --interface"
 	}
 	r.con.hint("Nothing was written to the node: it shows as drift until it is reconciled.")
-	if r.yes || !r.con.terminal || r.con.confirm(ctx, "Plan that now?") != nil {
+	if agreed := !r.yes && r.con.terminal && r.con.confirm(ctx, "Plan that now?") == nil; !agreed {
 		r.con.hint("Next: %s", command)
 		return nil
 	}
