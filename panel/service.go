@@ -94,7 +94,7 @@ func New(o Options) (*Service, error) {
 		health:     healthBook{byNode: make(map[string]NodeStatus)},
 		interfaces: interfaceBook{byNode: make(map[string]seen)},
 		events:     event.New(event.Options{Store: o.Store, Now: o.Now, Rand: o.Rand, Keep: o.EventsKeep, Max: o.EventsMax}),
-		verdicts:   verdicts{byNode: make(map[string]verdict)},
+		verdicts:   verdicts{byNode: make(map[string]verdict), turns: make(map[string]chan struct{})},
 		keepers:    keepers{looking: make(chan struct{}, o.Parallel), byNode: make(map[string]*kept)},
 		rollouts:   rollouts{queue: make(chan *rollout)},
 		memories:   memories{byNode: make(map[string]memory)},

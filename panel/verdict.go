@@ -17,9 +17,24 @@ import (
 
 // verdicts keeps what the last look at each node found.
 type verdicts struct {
-	mu     sync.Mutex // protects byNode and looks
+	mu     sync.Mutex // protects what follows
 	byNode map[string]verdict
-	looks  uint64 // begun so far
+	looks  uint64                   // begun so far
+	turns  map[string]chan struct{} // by node; capacity 1: full while somebody judges
+}
+
+// turn waits until nobody else judges the node: of two looks at the same time one tells what changed, and in
+// the order of the looks. The caller calls the returned function when done.
+func (v *verdicts) turn(nodeID string) (done func()) {
+	v.mu.Lock()
+	c, ok := v.turns[nodeID]
+	if !ok {
+		c = make(chan struct{}, 1)
+		v.turns[nodeID] = c
+	}
+	v.mu.Unlock()
+	c <- struct{}{}
+	return func() { <-c }
 }
 
 // verdict is what a look at a node found.
@@ -57,6 +72,7 @@ func (v *verdicts) drop(nodeID string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.byNode, nodeID)
+	delete(v.turns, nodeID)
 }
 
 // judged keeps the verdict of a look, and tells of it where it is another than the one before.
@@ -64,6 +80,7 @@ func (s *Service) judged(ctx context.Context, n Node, look uint64, r drift.Repor
 	if !n.Enabled || ctx.Err() != nil && r.Status == drift.Unknown {
 		return // left alone, or given up here: that says nothing about the node
 	}
+	defer s.verdicts.turn(n.ID)()
 	before, next, ok := s.verdicts.put(n.ID, verdict{look: look, status: r.Status, issues: issuesOf(r)})
 	if !ok {
 		return

@@ -2,6 +2,7 @@ package panel
 
 import (
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -116,4 +117,22 @@ func TestWhatFailedIsTold(t *testing.T) {
 	require.Equal(t, event.Warning, runs[0].Severity)
 	require.Equal(t, event.Failed, runs[0].Changes[0].Outcome)
 	require.NotEmpty(t, runs[0].Changes[0].Error)
+}
+
+// Many look at the same time: what changed is told once, and with what it was.
+func TestOneOfManyLooksTells(t *testing.T) {
+	for range 20 {
+		w := newWorld(t)
+		ann := w.create("ann", nil)
+		w.drift()
+		w.remove(ann)
+		var looks sync.WaitGroup
+		for range 8 {
+			looks.Go(func() { w.drift() })
+		}
+		looks.Wait()
+		told := w.told(w.Service, event.DriftChanged)
+		require.Len(t, told, 1)
+		require.Len(t, told[0].Changes, 1)
+	}
 }
