@@ -172,6 +172,7 @@ func (d *demo) reconcile() error {
 // reconciliation is the reconcile command's own.
 func (d *demo) reconciliation() *reconciliation {
 	return &reconciliation{
+		f:       &panelFlags{con: d.con},
 		client:  d.fleet.Panel,
 		request: panelclient.ReconcileRequest{Missing: true, Mismatched: true, PruneOrphaned: true, PruneForeign: true, Interface: true},
 	}
