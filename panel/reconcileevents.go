@@ -115,6 +115,7 @@ func (r *reconciler) changes(err error) []event.Change {
 // changeOf is a step without how it ended.
 func changeOf(s drift.Step) event.Change {
 	c := event.Change{Op: s.Op, Peer: s.PublicKey, Name: s.Name}
-	c.Before, c.After = s.States()
+	before, after := s.States()
+	c.Before, c.After = briefly(before), briefly(after)
 	return c
 }

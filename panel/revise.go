@@ -99,6 +99,18 @@ const (
 	briefText = 200 // bytes
 )
 
+// briefly is inBrief of each value; nil stays nil.
+func briefly(values map[string]any) map[string]any {
+	if values == nil {
+		return nil
+	}
+	out := make(map[string]any, len(values))
+	for name, v := range values {
+		out[name] = inBrief(v)
+	}
+	return out
+}
+
 func inBrief(v any) any {
 	switch v := v.(type) {
 	case string:

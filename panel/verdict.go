@@ -176,6 +176,10 @@ func issuesOf(r drift.Report) map[string]event.Change {
 			Op: drift.OpInterface, Before: map[string]any{m.Field: m.Expected}, After: map[string]any{m.Field: m.Actual},
 		}
 	}
+	for about, c := range out {
+		c.Before, c.After = briefly(c.Before), briefly(c.After)
+		out[about] = c
+	}
 	return out
 }
 

@@ -2,6 +2,7 @@ package panel
 
 import (
 	"net/http"
+	"net/netip"
 	"sync"
 	"testing"
 
@@ -135,4 +136,20 @@ func TestOneOfManyLooksTells(t *testing.T) {
 		require.Len(t, told, 1)
 		require.Len(t, told[0].Changes, 1)
 	}
+}
+
+// Who can write to a node can't hide drift from the log by its size.
+func TestAHugePeerIsTold(t *testing.T) {
+	w := newWorld(t)
+	w.create("ann", nil)
+	w.drift()
+	huge := engine.Peer{PublicKey: publicKey("huge")}
+	for i := range 40_000 {
+		huge.AllowedIPs = append(huge.AllowedIPs, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 100, byte(i >> 8), byte(i)}), 32))
+	}
+	w.write(engine.PeerChange{After: &huge})
+	require.Len(t, w.drift().Unknown, 1)
+	told := w.told(w.Service, event.DriftChanged)
+	require.Len(t, told, 1)
+	require.Equal(t, huge.PublicKey.String(), told[0].Changes[0].Peer)
 }

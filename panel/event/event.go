@@ -82,7 +82,7 @@ const OpNode = "node"
 
 // Change is one peer, or one setting of the interface, within an Event.
 type Change struct {
-	Op      string         // add, update, remove, adopt, accept, interface or node; of drift: missing, mismatched, orphaned, foreign or interface
+	Op      string         // add, update, remove, adopt, accept, interface, node, policy or rule; of drift: missing, mismatched, orphaned, foreign or interface
 	Peer    string         // public key; "" for the interface and the node
 	Name    string         // of the peer, where it has one
 	Before  map[string]any // by the names of the API's fields; nil: it was not there

@@ -132,7 +132,23 @@ func (l *Log) writeBatch(ctx context.Context, b *batch) {
 		if p.err = err; errors.Is(err, store.ErrTooLarge) && len(b.parts) > 1 {
 			p.err = l.write(ctx, p.events)
 		}
+		if errors.Is(p.err, store.ErrTooLarge) && withoutChanges(p.events) {
+			p.err = l.write(ctx, p.events)
+		}
 	}
+}
+
+// withoutChanges takes the changes out of events that no record can hold: that something happened is kept all the
+// same. It reports whether there were any.
+func withoutChanges(events []Event) bool {
+	any := false
+	for i := range events {
+		if n := len(events[i].Changes); n > 0 {
+			events[i].Changes, any = nil, true
+			events[i].Message += fmt.Sprintf(" (its %d changes are too large to keep)", n)
+		}
+	}
+	return any
 }
 
 // write keeps events in one transaction. Only who is busy calls it.

@@ -174,3 +174,14 @@ func TestPruneByAgeAndCount(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 }
+
+// Changes that no record can hold are left out: that something happened is kept.
+func TestWhatIsTooLargeIsKeptWithoutItsChanges(t *testing.T) {
+	l := newLog(t, Options{})
+	huge := Change{Op: "foreign", Peer: "x", After: map[string]any{"allowed_ips": strings.Repeat("x", store.MaxValue)}}
+	require.NoError(t, l.Append(t.Context(), Event{Message: "drift", Changes: []Change{huge}}))
+	all, _, err := l.List(t.Context(), Filter{}, Page{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"drift (its 1 changes are too large to keep)"}, messages(all))
+	require.Empty(t, all[0].Changes)
+}

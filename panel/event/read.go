@@ -34,7 +34,7 @@ type Page struct {
 
 // List returns events, the newest first, and the cursor of the next page; "" where there is none.
 func (l *Log) List(ctx context.Context, f Filter, p Page) (events []Event, next string, err error) {
-	if p.Cursor != "" && !isID(p.Cursor) {
+	if p.Cursor != "" && !IsID(p.Cursor) {
 		return nil, "", fmt.Errorf("%w: the cursor is the id of no event", store.ErrKey)
 	}
 	err = l.o.Store.View(ctx, func(tx store.Tx) error {

@@ -78,8 +78,8 @@ func turn(id string) string {
 	}, id)
 }
 
-// isID reports whether text may be the id of an event.
-func isID(text string) bool {
+// IsID reports whether text may be the id of an event.
+func IsID(text string) bool {
 	_, err := hex.DecodeString(strings.ReplaceAll(text, "-", ""))
 	return err == nil && len(text) == 36
 }
