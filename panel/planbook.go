@@ -103,7 +103,11 @@ func (s *Service) propose(st *nodeState, o ReconcileOptions, l look, p drift.Pla
 	}
 	planned := plannedOf(st, l, p)
 	planned.PlanID, planned.ExpiresAt = id, now.Add(planAge)
-	s.plans.keep(agreement{Planned: planned, options: o.plan(), only: o.Only, desired: l.desired, observed: l.observed}, now)
+	a := agreement{Planned: planned, options: o.plan(), only: o.Only, desired: l.desired, observed: l.observed}
+	if len(p.Steps) == 0 { // the digests tell whether it stands, and of nothing nobody asks what changed
+		a.desired.Peers, a.observed.Peers = nil, nil
+	}
+	s.plans.keep(a, now)
 	return planned, nil
 }
 
@@ -141,6 +145,9 @@ const manyDifferences = 3
 
 // differences names what came, went or changed between two lists that are sorted by key.
 func differences[P any](before, after []P, same func(P, P) bool, key func(P) wgtypes.Key) string {
+	if before == nil { // they were not kept
+		return ""
+	}
 	old := make(map[wgtypes.Key]P, len(before))
 	for _, p := range before {
 		old[key(p)] = p

@@ -20,6 +20,14 @@ func (s *Service) Reconcile(ctx context.Context, nodeID string, o ReconcileOptio
 	if err != nil {
 		return ReconcileResult{}, err
 	}
+	return s.reconcileAs(ctx, nodeID, o, agreed)
+}
+
+// reconcileAs is Reconcile of what was agreed to already; nil: of what the options make.
+func (s *Service) reconcileAs(ctx context.Context, nodeID string, o ReconcileOptions, agreed *agreement) (ReconcileResult, error) {
+	if _, err := s.state(ctx, nodeID); err != nil {
+		return ReconcileResult{}, err // before a slot is taken for what is not there
+	}
 	result, err := s.reconcile(ctx, nodeID, o, agreed, nil)
 	if err == nil && !o.DryRun {
 		s.keepers.forgive(nodeID)

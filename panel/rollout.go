@@ -88,10 +88,16 @@ func (r Rollout) Count(state string) int {
 	return n
 }
 
+// rolloutPlan is a plan that was agreed to. It is kept here: a rollout may take longer than plans are kept.
+type rolloutPlan struct {
+	agreed  *agreement
+	options ReconcileOptions
+}
+
 // rollout is a Rollout at work.
 type rollout struct {
 	options ReconcileOptions
-	plans   map[string]RolloutPlan // by node; empty: each node's is made when its turn comes
+	plans   map[string]rolloutPlan // by node; empty: each node's is made when its turn comes
 	ctx     context.Context        //nolint:containedctx // of who asked, without an end: it says who that is
 	cancel  chan struct{}          // closed to have it stop
 	once    sync.Once

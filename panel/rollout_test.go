@@ -198,6 +198,7 @@ func TestRefusedRollouts(t *testing.T) {
 		"waves":         {RolloutInput{Waves: []string{"all"}}, "waves: "},
 		"parallel":      {RolloutInput{MaxParallel: 65}, "max_parallel: "},
 		"plan":          {RolloutInput{Plans: []RolloutPlan{{NodeID: w.id, PlanID: "x"}}}, "plan x is not known"},
+		"no plan id":    {RolloutInput{Plans: []RolloutPlan{{NodeID: w.id}}}, "has no plan_id"},
 		"options":       {RolloutInput{Options: ReconcileOptions{AdoptUnknown: true, PruneForeign: true}}, "excludes removing"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -207,4 +208,36 @@ func TestRefusedRollouts(t *testing.T) {
 	}
 	_, err := w.Rollout(t.Context(), "x")
 	require.ErrorIs(t, err, ErrNotFound)
+}
+
+// A rollout may take longer than plans are kept for others.
+func TestRolloutKeepsItsPlans(t *testing.T) {
+	w, hosts, _ := fleetOf(t, 2)
+	plans, err := w.PlanAll(t.Context(), nil, everything)
+	require.NoError(t, err)
+	in := RolloutInput{MaxParallel: 1}
+	for _, p := range plans {
+		in.Plans = append(in.Plans, RolloutPlan{NodeID: p.NodeID, PlanID: p.Planned.PlanID})
+	}
+	(&world{host: hosts[0]}).onApply(func() bool {
+		w.plans.mu.Lock()
+		defer w.plans.mu.Unlock()
+		w.plans.plans = nil
+		return false
+	})
+	r, err := w.StartRollout(t.Context(), in)
+	require.NoError(t, err)
+	require.Equal(t, "1:done 1:done", standing(w.end(r.ID)))
+}
+
+// A list that came out empty means nobody, and not all.
+func TestRolloutOfNobody(t *testing.T) {
+	w, hosts, _ := fleetOf(t, 1)
+	for _, in := range []RolloutInput{{NodeIDs: []string{}}, {Plans: []RolloutPlan{}}} {
+		in.Options = everything
+		r, err := w.StartRollout(t.Context(), in)
+		require.NoError(t, err)
+		require.Empty(t, w.end(r.ID).Nodes)
+	}
+	require.Empty(t, hosts[0].peers())
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/wgfleet/wgfleet/panel/drift"
 	"github.com/wgfleet/wgfleet/panel/event"
 )
 
@@ -13,6 +14,7 @@ import (
 func (s *Service) rolloutLoop(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
+	defer close(s.rollouts.ended)
 	for {
 		select {
 		case r := <-s.rollouts.queue:
@@ -92,7 +94,10 @@ func (s *Service) runWave(ctx context.Context, r *rollout, first, last int) stri
 		})
 	}
 	wave.Wait()
-	if stopped(failed) {
+	switch {
+	case ctx.Err() != nil && stopped(failed): // the panel stops, and what it did to the last nodes is not known
+		return RolloutCancelled
+	case stopped(failed):
 		return RolloutFailed
 	}
 	return RolloutSucceeded
@@ -110,11 +115,12 @@ func stopped(c <-chan struct{}) bool {
 // runNode reconciles one node, and reports whether that was verified.
 func (s *Service) runNode(ctx context.Context, r *rollout, i int) bool {
 	now, _ := r.snapshot()
-	o := r.options
-	if p, ok := r.plans[now.Nodes[i].NodeID]; ok {
-		o = ReconcileOptions{PlanID: p.PlanID, Only: p.Only, AllowMassRemoval: o.AllowMassRemoval}
+	p, planned := r.plans[now.Nodes[i].NodeID]
+	if !planned {
+		p.options = r.options
 	}
-	result, err := s.Reconcile(event.WithActor(ctx, now.Actor), now.Nodes[i].NodeID, o)
+	result, err := s.reconcileAs(event.WithActor(ctx, now.Actor), now.Nodes[i].NodeID, p.options, p.agreed)
+	result.Plan = drift.Plan{} // the log has its steps
 	good := err == nil && result.Verified
 	r.change(func(out *Rollout) {
 		n := &out.Nodes[i]

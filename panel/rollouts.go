@@ -2,6 +2,7 @@ package panel
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 // of events.
 type rollouts struct {
 	queue chan *rollout // to who runs them
+	ended chan struct{} // closed when nobody does any more
 
 	mu  sync.Mutex // protects all
 	all []*rollout // the newest last
@@ -30,6 +32,9 @@ func (s *Service) StartRollout(ctx context.Context, in RolloutInput) (Rollout, e
 	}
 	select {
 	case s.rollouts.queue <- r:
+	case <-s.rollouts.ended:
+		s.rollouts.drop(r)
+		return Rollout{}, fmt.Errorf("%w: it is stopping", ErrUnavailable)
 	case <-ctx.Done():
 		s.rollouts.drop(r)
 		return Rollout{}, context.Cause(ctx)
@@ -73,18 +78,34 @@ func (s *Service) newRollout(ctx context.Context, in RolloutInput) (*rollout, er
 	return r, nil
 }
 
-// rolloutNodes are the chosen nodes in the order in which they were named, and their plans.
-func (s *Service) rolloutNodes(ctx context.Context, in RolloutInput) ([]Node, map[string]RolloutPlan, error) {
-	plans := make(map[string]RolloutPlan, len(in.Plans))
-	ids := in.NodeIDs
-	for i, p := range in.Plans {
-		if _, _, err := s.agreed(p.NodeID, ReconcileOptions{PlanID: p.PlanID, Only: p.Only}); err != nil {
-			return nil, nil, err
+// rolloutPlans are the plans that were named, by node, and the nodes that were named, by their plans or without.
+func (s *Service) rolloutPlans(in RolloutInput) (map[string]rolloutPlan, []string, error) {
+	if in.Plans == nil {
+		return nil, in.NodeIDs, nil
+	}
+	plans, ids := make(map[string]rolloutPlan, len(in.Plans)), make([]string, 0, len(in.Plans))
+	for _, p := range in.Plans {
+		if p.PlanID == "" {
+			return nil, nil, Invalid("plans", "the plan of node %s has no plan_id", clip(p.NodeID))
 		}
-		if plans[p.NodeID] = p; len(plans) == i {
+		if _, twice := plans[p.NodeID]; twice {
 			return nil, nil, Invalid("plans", "node %s has two", clip(p.NodeID))
 		}
-		ids = append(ids[:i:i], p.NodeID)
+		a, o, err := s.agreed(p.NodeID, ReconcileOptions{PlanID: p.PlanID, Only: p.Only, AllowMassRemoval: in.Options.AllowMassRemoval})
+		if err != nil {
+			return nil, nil, err
+		}
+		plans[p.NodeID] = rolloutPlan{agreed: a, options: o}
+		ids = append(ids, p.NodeID)
+	}
+	return plans, ids, nil
+}
+
+// rolloutNodes are the chosen nodes in the order in which they were named, and their plans.
+func (s *Service) rolloutNodes(ctx context.Context, in RolloutInput) ([]Node, map[string]rolloutPlan, error) {
+	plans, ids, err := s.rolloutPlans(in)
+	if err != nil {
+		return nil, nil, err
 	}
 	given := 0
 	for _, one := range []bool{in.NodeIDs != nil, in.GroupID != "", in.Plans != nil} {

@@ -96,7 +96,7 @@ func New(o Options) (*Service, error) {
 		events:     event.New(event.Options{Store: o.Store, Now: o.Now, Rand: o.Rand, Keep: o.EventsKeep, Max: o.EventsMax}),
 		verdicts:   verdicts{byNode: make(map[string]verdict), turns: make(map[string]chan struct{})},
 		keepers:    keepers{looking: make(chan struct{}, o.Parallel), byNode: make(map[string]*kept)},
-		rollouts:   rollouts{queue: make(chan *rollout)},
+		rollouts:   rollouts{queue: make(chan *rollout), ended: make(chan struct{})},
 		memories:   memories{byNode: make(map[string]memory)},
 		deadlines:  deadlines{wake: make(chan struct{}, 1)},
 		slots:      make(map[string]*slot),

@@ -31,8 +31,14 @@ func (r *reconciliation) rollOut(ctx context.Context, plans []step) ([]step, err
 		return nil, err
 	}
 	path := "/api/drift/rollouts/" + url.PathEscape(begun.ID)
-	if err := r.follow(ctx, path); err != nil {
+	switch err := r.follow(ctx, path); {
+	case err == nil:
+	case ctx.Err() != nil:
 		return nil, errors.Join(err, r.callOff(ctx, path))
+	case errors.Is(err, errCutShort):
+		return nil, err
+	default:
+		return nil, fmt.Errorf("%w; the rollout goes on: GET %s tells how", err, path)
 	}
 	data, err := fetch(ctx, r.client, path)
 	if err != nil {
@@ -44,14 +50,22 @@ func (r *reconciliation) rollOut(ctx context.Context, plans []step) ([]step, err
 // follow shows the progress until the rollout has ended. A stream that breaks is taken up again.
 func (r *reconciliation) follow(ctx context.Context, path string) error {
 	defer r.f.con.endProgress()
-	for {
+	for told := false; ; {
 		for e, err := range r.client.Stream(ctx, path, nil, "") {
 			if _, lost := errors.AsType[*panelclient.ReachError](err); lost {
+				if !told {
+					printError(r.f.con.err, err)
+				}
+				told = true
 				break
+			}
+			if refused, ok := errors.AsType[*panelclient.APIError](err); ok && refused.Status == http.StatusNotFound {
+				return errCutShort
 			}
 			if err != nil {
 				return err
 			}
+			told = false
 			p, err := decode[panelclient.Rollout](e.Data)
 			if err != nil {
 				return err
@@ -67,12 +81,11 @@ func (r *reconciliation) follow(ctx context.Context, path string) error {
 	}
 }
 
-// callOff cancels the rollout of a command that was interrupted; of one that failed otherwise it says where the
-// rollout can be seen.
+// errCutShort: the panel knows the rollout no more.
+var errCutShort = errors.New("the panel was started anew, and the rollout was cut short: see `wgfleet events`, and what is left by `wgfleet drift`")
+
+// callOff cancels the rollout of a command that was interrupted.
 func (r *reconciliation) callOff(ctx context.Context, path string) error {
-	if ctx.Err() == nil {
-		return fmt.Errorf("the rollout goes on: GET %s tells how", path)
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer cancel()
 	if _, err := r.client.Do(ctx, http.MethodPost, path+"/cancel", nil, nil); err != nil {
@@ -99,6 +112,7 @@ func (r *reconciliation) rolledOut(plans []step, data json.RawMessage) ([]step, 
 		if err != nil {
 			return results, err
 		}
+		done.Plan = plans[i].Plan
 		results = append(results, step{node: plans[i].node, data: n.Result, Reconciled: done})
 	}
 	return results, failed

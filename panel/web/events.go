@@ -159,6 +159,9 @@ func (s *Server) streamEvents(c *gin.Context) error {
 	defer stop(nil)
 	defer context.AfterFunc(s.closing, func() { stop(context.Cause(s.closing)) })()
 	after := c.DefaultQuery("after", c.GetHeader("Last-Event-ID"))
+	if after != "" && !event.IsID(after) {
+		return panel.Invalid("after", "is the id of no event")
+	}
 	if after == "" && f.Since.IsZero() {
 		if after, err = s.panel.LastEvent(ctx); err != nil {
 			return err
@@ -204,10 +207,9 @@ func (s *Server) sendEvents(ctx context.Context, c *gin.Context, f event.Filter,
 		if !f.Takes(e) {
 			continue
 		}
-		if err := sse.Encode(c.Writer, sse.Event{Id: e.ID, Event: string(e.Kind), Data: fromEvent(e)}); err != nil {
+		if err := send(c, sse.Event{Id: e.ID, Event: string(e.Kind), Data: fromEvent(e)}); err != nil {
 			return after, err
 		}
-		c.Writer.Flush()
 	}
 	return after, nil
 }
@@ -218,9 +220,35 @@ const beforeAll = "00000000-0000-0000-0000-000000000000"
 // stand says where the stream stands, so that a reader that comes back misses nothing: an event without data is
 // dispatched to nobody. It is the heartbeat as well.
 func stand(c *gin.Context, after string) error {
+	if err := untilWritten(c); err != nil {
+		return err
+	}
 	_, err := c.Writer.WriteString("id:" + cmp.Or(after, beforeAll) + "\n\n")
 	c.Writer.Flush()
 	return err
+}
+
+// writeLimit is how long a reader may take for one event before it is given up.
+const writeLimit = 30 * time.Second
+
+func untilWritten(c *gin.Context) error {
+	err := http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(writeLimit))
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil
+	}
+	return err
+}
+
+// send writes one event.
+func send(c *gin.Context, e sse.Event) error {
+	if err := untilWritten(c); err != nil {
+		return err
+	}
+	if err := sse.Encode(c.Writer, e); err != nil {
+		return err
+	}
+	c.Writer.Flush()
+	return nil
 }
 
 // stillAdmitted reports whether the key that opened a stream is one still.

@@ -34,6 +34,14 @@ func TestEventsAreFiltered(t *testing.T) {
 		require.Equal(t, http.StatusUnprocessableEntity, got.Code, query)
 		require.Contains(t, got.Body.String(), `"field":"`+field+`"`)
 	}
+	for _, after := range []string{"zzz", "zzz%0Aevent:x"} {
+		req := httptest.NewRequest(http.MethodGet, "/api/events?after="+after, nil)
+		req.Header.Set("Accept", "text/event-stream")
+		req.Header.Set("Authorization", "Bearer "+viewerToken)
+		rec := httptest.NewRecorder()
+		h.server.Handler().ServeHTTP(rec, req)
+		require.Equal(t, http.StatusUnprocessableEntity, rec.Code)
+	}
 	require.Equal(t, http.StatusOK, h.do(http.MethodGet, "/api/drift/nodes/n3/history", viewerToken, "").Code)
 	require.Equal(t, http.StatusNotFound, h.do(http.MethodGet, "/api/drift/nodes/nn/history", viewerToken, "").Code)
 }

@@ -65,7 +65,9 @@ func (b rolloutBody) input() (panel.RolloutInput, error) {
 		return in, panel.Invalid("plans", "their options hold: leave out those of this request")
 	}
 	if b.GroupID != nil {
-		in.GroupID = *b.GroupID
+		if in.GroupID = *b.GroupID; in.GroupID == "" {
+			return in, panel.Invalid("group_id", "is empty: leave it out for all nodes, or send the id of a group")
+		}
 	}
 	if b.MaxParallel != nil {
 		if in.MaxParallel = *b.MaxParallel; in.MaxParallel == 0 {
@@ -134,23 +136,37 @@ func (s *Server) streamRollout(c *gin.Context) error {
 	ctx, stop := context.WithCancelCause(c.Request.Context())
 	defer stop(nil)
 	defer context.AfterFunc(s.closing, func() { stop(context.Cause(s.closing)) })()
-	states, err := s.panel.FollowRollout(ctx, c.Param("id"))
-	if err != nil {
+	if _, err := s.panel.Rollout(ctx, c.Param("id")); err != nil {
 		return err
 	}
 	if err := beginStream(c); err != nil {
 		return err
 	}
 	sent := map[string]string{}
+	for goesOn := true; goesOn && ctx.Err() == nil && s.stillAdmitted(c); {
+		goesOn, _ = s.sendRollout(ctx, c, sent) // a reader that has gone needs no answer
+	}
+	return nil
+}
+
+// sendRollout writes what becomes of a rollout until the next heartbeat, and what it is now in any case. It
+// reports whether the rollout goes on.
+func (s *Server) sendRollout(ctx context.Context, c *gin.Context, sent map[string]string) (goesOn bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, heartbeat)
+	defer cancel()
+	states, err := s.panel.FollowRollout(ctx, c.Param("id"))
+	if err != nil {
+		return false, err
+	}
 	for r := range states {
 		d := fromRollout(r, false, func(n panel.RolloutNode) bool { return sent[n.NodeID] != n.State })
 		for _, n := range d.Nodes {
 			sent[n.NodeID] = n.State
 		}
-		if err := sse.Encode(c.Writer, sse.Event{Id: r.ID, Event: "rollout", Data: d}); err != nil {
-			return nil
+		if err := send(c, sse.Event{Id: r.ID, Event: "rollout", Data: d}); err != nil {
+			return false, err
 		}
-		c.Writer.Flush()
+		goesOn = r.State == panel.RolloutRunning
 	}
-	return nil
+	return goesOn, nil
 }
