@@ -33,6 +33,9 @@ func (s *Service) note(ctx context.Context, n Node, t NodeTest, err error) {
 		}
 		return []Condition{clockCondition(t)}
 	})
+	if err == nil && s.health.of(n.ID).Drift == "" {
+		s.keepers.kick(n.ID) // it answers again: how it is, a look tells
+	}
 }
 
 // contacted keeps the outcome of a contact of any kind; more keeps what only this kind tells, and
@@ -147,11 +150,15 @@ func syncedCondition(r drift.Report) Condition {
 	return c
 }
 
-// unwatched are the conditions of a node that the policy says not to look at.
-func unwatched(conditions []Condition) []Condition {
+// unwatched are the conditions of a node that nobody looks at: of one that is disabled nothing is known, of one
+// whose drift mode is off not whether it is as it should be.
+func unwatched(conditions []Condition, enabled bool) []Condition {
 	out := slices.Clone(conditions)
 	for i := range out {
-		if out[i].Type == ConditionSynced {
+		switch {
+		case !enabled:
+			out[i].Status, out[i].Reason, out[i].Message = "Unknown", "Disabled", "the node is disabled: it is not contacted"
+		case out[i].Type == ConditionSynced:
 			out[i].Status, out[i].Reason, out[i].Message = "Unknown", "NotWatched", "the drift mode of the node is off: nobody looks"
 		}
 	}

@@ -17,22 +17,39 @@ import (
 type healing struct {
 	policy   policy.Policy
 	state    policy.State
-	revision uint64          // of the desired state that was decided about
-	decision policy.Decision // zero: none was made
+	revision uint64 // of the desired state that was decided about
+	decided  bool
+	decision policy.Decision
+	besides  string // why peers are not removed, beside what the policy says; "": they may be
 }
 
 // heal puts a node right as far as its policy allows. It returns what was decided and, where something was
 // tried, what came of it.
-func (s *Service) heal(ctx context.Context, nodeID string, p policy.Policy, state policy.State) (policy.Decision, *policy.Outcome) {
+func (s *Service) heal(ctx context.Context, n Node, p policy.Policy, state policy.State) (policy.Decision, *policy.Outcome) {
+	nodeID := n.ID
 	ctx = event.WithActor(ctx, event.Actor{Kind: event.ActorSystem, Name: "heal"})
 	h := &healing{policy: p, state: state}
-	result, err := s.reconcile(ctx, nodeID, ReconcileOptions{
+	o := ReconcileOptions{
 		Missing: p.Heal.Missing, Mismatched: p.Heal.Mismatched, Interface: p.Heal.Interface,
 		PruneOrphaned: p.Heal.PruneOrphaned, PruneForeign: p.Heal.PruneForeign,
 		AllowMassRemoval: true, // the decision bounds what is removed
-	}, nil, h)
+	}
+	result, err := s.reconcile(ctx, nodeID, o, nil, h)
+	if !h.decided && isConflict(err) && o.prunes() { // somebody else answers for what is on the node as well
+		h.besides = reasonOf(err)
+		o.PruneOrphaned, o.PruneForeign = false, false
+		result, err = s.reconcile(ctx, nodeID, o, nil, h)
+	}
 	d := h.decision
-	if !d.Do || err != nil && ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
+		return d, nil
+	}
+	if err != nil && !h.decided {
+		d.Why = "it could not be decided what to heal: " + reasonOf(err)
+		s.healed(ctx, n, d)
+		return d, nil
+	}
+	if !d.Do {
 		return d, nil
 	}
 	return d, &policy.Outcome{Fingerprint: d.Fingerprint, Revision: h.revision, Verified: err == nil && result.Verified}
@@ -56,8 +73,8 @@ func (h *healing) choose(ctx context.Context, s *Service, st *nodeState, l look,
 	if len(l.desired.Peers) == 0 {
 		p.MaxDeletePercent = 0 // a panel that wants nobody is not believed about strangers
 	}
-	h.decision, h.revision = policy.Decide(p, h.state, sit, rand.Float64), st.node.Revision
-	h.decision.Why = strings.Join(nonEmpty(h.decision.Why, taking), "; ")
+	h.decided, h.decision, h.revision = true, policy.Decide(p, h.state, sit, rand.Float64), st.node.Revision
+	h.decision.Why = strings.Join(nonEmpty(h.decision.Why, taking, h.besides), "; ")
 	s.healed(ctx, st.node, h.decision)
 	switch d := h.decision; {
 	case !d.Do:

@@ -36,6 +36,15 @@ func (ks *keepers) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
+// kick makes a node's keeper look.
+func (ks *keepers) kick(nodeID string) {
+	ks.mu.Lock()
+	defer ks.mu.Unlock()
+	if k, ok := ks.byNode[nodeID]; ok {
+		k.kick()
+	}
+}
+
 // kickAll makes all look, as after a change that may concern any.
 func (ks *keepers) kickAll() {
 	ks.mu.Lock()

@@ -21,7 +21,7 @@ const (
 	lastRetry  = time.Minute
 	// busyRetry is how long a look waits for a change of ours that came between.
 	busyRetry = time.Second
-	// maxEarly is how many answers in a row may come before their time though nothing changed.
+	// maxEarly is how many requests in a row may fail, or be answered before their time though nothing changed.
 	maxEarly = 5
 )
 
@@ -33,7 +33,8 @@ type keeper struct {
 
 	healing policy.State
 	failed  int  // looks in a row
-	seen    look // the last one that did not fail
+	unheld  int  // requests in a row that could not be held
+	seen    look // the last look that did not fail
 
 	forgiven atomic.Bool // somebody put the node right by hand since the last look
 }
@@ -53,14 +54,14 @@ func (k *keeper) kick() {
 	}
 }
 
-// rest is how a keeper waits: at most for, and where hold is not nil, until the node tells of a change.
-type rest struct {
+// pause is how a keeper waits: at most for, and where hold is not nil, until the node tells of a change.
+type pause struct {
 	most time.Duration
 	hold *nodeState
 }
 
 // step looks once and heals where it may.
-func (k *keeper) step(ctx context.Context) rest {
+func (k *keeper) step(ctx context.Context) pause {
 	st, err := k.s.state(ctx, k.nodeID)
 	var p policy.Policy
 	if err == nil {
@@ -70,22 +71,26 @@ func (k *keeper) step(ctx context.Context) rest {
 		if ctx.Err() == nil {
 			k.s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "a node could not be watched", slog.String("node", k.nodeID), slog.String("error", err.Error()))
 		}
-		return rest{most: k.retry()}
+		return pause{most: k.retry()}
 	}
 	if !st.node.Enabled || p.Mode == policy.Off {
-		return rest{most: policy.MaxInterval} // or until it is changed
+		k.healing = policy.State{}
+		k.s.healed(ctx, st.node, policy.Decision{})
+		return pause{most: policy.MaxInterval} // or until it is changed
 	}
 	l, counts, err := k.look(ctx, st)
 	if err != nil {
-		return rest{most: min(k.retry(), p.NextCheck(rand.Float64))}
+		return pause{most: min(k.retry(), p.NextCheck(rand.Float64))}
 	}
 	if !counts {
-		return rest{most: busyRetry}
+		return pause{most: busyRetry}
 	}
 	k.failed, k.seen = 0, l
-	next := rest{most: p.NextCheck(rand.Float64), hold: st}
-	if !st.until.IsZero() { // what is wanted changes then, by the clock alone
-		next.most = min(next.most, max(0, st.until.Sub(k.s.now()))+busyRetry)
+	next := pause{most: p.NextCheck(rand.Float64), hold: st}
+	for _, until := range append(ends(l.desired.Rules), st.until) { // by the clock alone something is another then
+		if !until.IsZero() {
+			next.most = min(next.most, max(0, until.Sub(k.s.now()))+busyRetry)
+		}
 	}
 	if again := k.heal(ctx, st, p, l); again > 0 {
 		next.most = min(next.most, again)
@@ -93,8 +98,17 @@ func (k *keeper) step(ctx context.Context) rest {
 	return next
 }
 
-// look looks at the node. The look does not count where a change of ours came between: who made that looks
-// himself.
+// ends are when the rules end.
+func ends(rules []drift.Rule) []time.Time {
+	out := make([]time.Time, len(rules))
+	for i, r := range rules {
+		out[i] = r.Until
+	}
+	return out
+}
+
+// look looks at the node. The look does not count where a change of ours came between, of which it may have seen
+// a half: then it is looked again soon.
 func (k *keeper) look(ctx context.Context, st *nodeState) (l look, counts bool, err error) {
 	release, err := k.s.keepers.enter(ctx)
 	if err != nil {
@@ -117,10 +131,10 @@ func (k *keeper) retry() time.Duration {
 }
 
 // rest waits until there is reason to look.
-func (k *keeper) rest(ctx context.Context, r rest) {
-	ctx, cancel := context.WithTimeout(ctx, r.most)
+func (k *keeper) rest(ctx context.Context, p pause) {
+	ctx, cancel := context.WithTimeout(ctx, p.most)
 	defer cancel()
-	if r.hold == nil {
+	if p.hold == nil {
 		select {
 		case <-ctx.Done():
 		case <-k.kicked:
@@ -130,7 +144,7 @@ func (k *keeper) rest(ctx context.Context, r rest) {
 	changed := make(chan struct{})
 	go func() {
 		defer close(changed)
-		k.hold(ctx, r.hold)
+		k.hold(ctx, p.hold)
 	}()
 	select {
 	case <-changed:
@@ -147,17 +161,27 @@ func (k *keeper) hold(ctx context.Context, st *nodeState) {
 		<-ctx.Done() // it is looked at from time to time
 		return
 	}
-	for early := 0; ctx.Err() == nil; {
-		began := time.Now()
-		got, err := k.ask(ctx, a, st.node)
-		if err != nil || !got.NotModified || got.InterfaceDigest != k.seen.snapshot.InterfaceDigest {
+	for ctx.Err() == nil {
+		if k.unheld >= maxEarly {
+			<-ctx.Done() // it does not hold its answers back, or what is between does not: it is looked at from time to time
+			k.unheld = 0
 			return
 		}
-		if time.Since(began) >= holdTime/2 {
-			early = 0
-		} else if early++; early == maxEarly {
-			<-ctx.Done() // it does not hold its answers back: it is looked at from time to time
+		began := time.Now()
+		got, err := k.ask(ctx, a, st.node)
+		switch {
+		case ctx.Err() != nil:
 			return
+		case err != nil: // it is looked at, and that may well work
+			k.unheld++
+			return
+		case !got.NotModified || got.InterfaceDigest != k.seen.snapshot.InterfaceDigest:
+			k.unheld = 0
+			return
+		case time.Since(began) < holdTime/2:
+			k.unheld++
+		default:
+			k.unheld = 0
 		}
 	}
 }
@@ -186,7 +210,7 @@ func (k *keeper) heal(ctx context.Context, st *nodeState, p policy.Policy, l loo
 	if k.forgiven.Swap(false) {
 		k.healing = policy.State{}
 	}
-	d, done := k.s.heal(ctx, k.nodeID, p, k.healing)
+	d, done := k.s.heal(ctx, st.node, p, k.healing)
 	now := k.s.now()
 	switch {
 	case d.Stop:

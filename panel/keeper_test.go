@@ -208,3 +208,77 @@ func TestAnEmptyPanelPrunesNoStrangers(t *testing.T) {
 	k.step(t.Context())
 	require.Len(t, w.peers(), 1)
 }
+
+// What holds requests up refuses them, and plain looks work: the node is not asked again and again.
+func TestRefusedHoldsArePaced(t *testing.T) {
+	w := newWorld(t)
+	w.create("ann", nil)
+	var refused atomic.Int64
+	enough := make(chan struct{})
+	w.cut.Store(new(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Prefer") == "" {
+			return false
+		}
+		if refused.Add(1) == maxEarly {
+			close(enough)
+		}
+		rw.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}))
+	w.watch()
+	<-enough
+	for range 20 { // each look that a person asks for takes as long as some holds would
+		w.drift()
+	}
+	require.Equal(t, int64(maxEarly), refused.Load())
+}
+
+// A rule makes a peer no drift, and its end drift again, without anybody's look.
+func TestARulesEndIsSeen(t *testing.T) {
+	w := newWorld(t)
+	w.write(engine.PeerChange{After: &engine.Peer{PublicKey: publicKey("stranger"), AllowedIPs: prefixesOf("10.9.0.1/32")}})
+	w.watch()
+	e := w.await("", becomes(drift.Drifted))
+	r, err := w.CreateRule(t.Context(), RuleInput{Action: new(drift.Ignore), PublicKey: new(publicKey("stranger").String())})
+	require.NoError(t, err)
+	e = w.await(e.ID, becomes(drift.InSync))
+	require.NoError(t, w.DeleteRule(t.Context(), r.ID))
+	e = w.await(e.ID, becomes(drift.Drifted))
+	_, err = w.CreateRule(t.Context(), RuleInput{
+		Action: new(drift.Ignore), PublicKey: new(publicKey("stranger").String()), Until: set(time.Now().Add(1500 * time.Millisecond)),
+	})
+	require.NoError(t, err)
+	e = w.await(e.ID, becomes(drift.InSync))
+	w.await(e.ID, becomes(drift.Drifted))
+}
+
+// Nobody looks at a disabled node: nothing of it is true.
+func TestNothingIsKnownOfADisabledNode(t *testing.T) {
+	w := newWorld(t)
+	w.create("ann", nil)
+	w.drift()
+	v, err := w.UpdateNode(t.Context(), w.id, NodeInput{Enabled: new(false)})
+	require.NoError(t, err)
+	require.NotEmpty(t, v.Status.Conditions)
+	for _, c := range v.Status.Conditions {
+		require.Equal(t, "Unknown Disabled", c.Status+" "+c.Reason, c.Type)
+	}
+	require.Equal(t, drift.Unknown, v.Verdict())
+}
+
+// Two nodes of the panel are one interface: nobody is removed, and what is missing is put back all the same.
+func TestHealingOfTwins(t *testing.T) {
+	w := newWorld(t)
+	ann := w.create("ann", nil)
+	w.drift()
+	_, _, err := w.CreateNode(t.Context(), NodeInput{Name: new("twin"), AgentURL: &w.proxy.URL, Secret: new(testSecret)})
+	require.NoError(t, err)
+	w.remove(ann)
+	w.policy(heals(PolicyInput{}))
+	(&keeper{s: w.Service, nodeID: w.id}).step(t.Context())
+	_, there := w.peer(ann.PublicKey)
+	require.True(t, there)
+	v, err := w.Node(t.Context(), w.id)
+	require.NoError(t, err)
+	require.Contains(t, v.Status.Healing, "manages the same interface")
+}

@@ -80,8 +80,8 @@ func (s *Service) Node(ctx context.Context, id string) (NodeView, error) {
 func (s *Service) withPolicy(ctx context.Context, v NodeView) (NodeView, error) {
 	var err error
 	v.Policy, err = s.policyOf(ctx, v.Node)
-	if v.Policy.Mode == policy.Off {
-		v.Status.Drift, v.Status.Conditions = "", unwatched(v.Status.Conditions)
+	if !v.Enabled || v.Policy.Mode == policy.Off {
+		v.Status.Drift, v.Status.Conditions = "", unwatched(v.Status.Conditions, v.Enabled)
 	}
 	return v, err
 }
@@ -273,11 +273,15 @@ func (s *Service) DeleteNode(ctx context.Context, id string) error {
 			return err
 		}
 	}
+	s.leave(id)
 	s.states.drop(id)
 	s.agents.drop(id)
 	s.health.drop(id)
 	s.interfaces.drop(id)
 	s.rules.forget()
+	s.mu.Lock()
+	delete(s.taken, id)
+	s.mu.Unlock()
 	s.verdicts.drop(id)
 	s.forget(id)
 	s.tell(ctx, v.Node, event.Event{

@@ -3,6 +3,7 @@ package panel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/wgfleet/wgfleet/panel/event"
@@ -140,10 +141,9 @@ func (s *Service) FleetPolicy(ctx context.Context) (policy.Input, error) {
 
 // ChangeFleetPolicy changes what the input names.
 func (s *Service) ChangeFleetPolicy(ctx context.Context, in PolicyInput) (policy.Input, error) {
-	var p policy.Input
-	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
-		was, err := getFleetPolicy(tx)
-		if err != nil {
+	var was, p policy.Input
+	err := s.o.Store.Update(ctx, func(tx store.Tx) (err error) {
+		if was, err = getFleetPolicy(tx); err != nil {
 			return err
 		}
 		var bad problems
@@ -158,7 +158,10 @@ func (s *Service) ChangeFleetPolicy(ctx context.Context, in PolicyInput) (policy
 	}
 	s.policy.forget()
 	s.keepers.kickAll()
-	s.tell(ctx, Node{}, event.Event{Kind: event.PolicyChanged, Severity: event.Info, Message: "the policy of all nodes was changed"})
+	s.tell(ctx, Node{}, event.Event{
+		Kind: event.PolicyChanged, Severity: event.Info, Message: "the policy of all nodes was changed",
+		Changes: []event.Change{{Op: "policy", Before: policyFields(was), After: policyFields(p), Outcome: event.Done}},
+	})
 	return p, nil
 }
 
@@ -166,4 +169,35 @@ func (s *Service) ChangeFleetPolicy(ctx context.Context, in PolicyInput) (policy
 func (s *Service) policyOf(ctx context.Context, n Node) (policy.Policy, error) {
 	fleet, err := s.FleetPolicy(ctx)
 	return policy.Default().Merge(fleet).Merge(n.Drift), err
+}
+
+// policyFields are what somebody said of a policy, by the names of the API.
+func policyFields(p policy.Input) map[string]any {
+	out := make(map[string]any)
+	keep(out, "mode", p.Mode)
+	keep(out, "missing", p.Missing)
+	keep(out, "mismatched", p.Mismatched)
+	keep(out, "prune_orphaned", p.PruneOrphaned)
+	keep(out, "prune_foreign", p.PruneForeign)
+	keep(out, "interface", p.Interface)
+	keep(out, "max_delete_percent", p.MaxDeletePercent)
+	keep(out, "suspended_until", p.SuspendedUntil)
+	if p.Interval != nil {
+		out["interval"] = p.Interval.String()
+	}
+	if p.Windows != nil {
+		windows := make([]string, len(*p.Windows))
+		for i, w := range *p.Windows {
+			windows[i] = fmt.Sprintf("%s for %s, %s", w.Cron, w.Duration, w.TimeZone)
+		}
+		out["windows"] = windows
+	}
+	return out
+}
+
+// keep notes a value that is given.
+func keep[T any](out map[string]any, name string, v *T) {
+	if v != nil {
+		out[name] = *v
+	}
 }

@@ -114,3 +114,18 @@ func (r Rule) about() string {
 	}
 	return "name " + r.Name
 }
+
+// fields are the rule by the names of the API; nil of none.
+func (r *Rule) fields() map[string]any {
+	if r == nil {
+		return nil
+	}
+	out := map[string]any{"action": r.Action, "peers": r.about(), "reason": r.Reason}
+	if r.NodeID != "" {
+		out["node_id"] = r.NodeID
+	}
+	if !r.Until.IsZero() {
+		out["until"] = r.Until
+	}
+	return out
+}

@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,39 +46,44 @@ func (s *Service) CreateRule(ctx context.Context, in RuleInput) (Rule, error) {
 	if err != nil {
 		return Rule{}, err
 	}
-	return s.writeRule(ctx, "made", func(tx store.Tx) (Rule, error) {
+	return s.writeRule(ctx, "made", func(tx store.Tx) (*Rule, Rule, error) {
 		count := 0
 		for _, err := range ruleTable.IDs(tx, "") {
 			if err != nil {
-				return Rule{}, err
+				return nil, Rule{}, err
 			}
 			count++
 		}
 		if count >= maxRules {
-			return Rule{}, conflictf("there are %d rules, as many as there may be: delete some first", maxRules)
+			return nil, Rule{}, conflictf("there are %d rules, as many as there may be: delete some first", maxRules)
 		}
 		r := Rule{CreatedAt: now}
 		r.ID = id
-		return r, in.apply(&r, now)
+		err := in.apply(&r, now)
+		return nil, r, err
 	})
 }
 
 // UpdateRule changes what the input names.
 func (s *Service) UpdateRule(ctx context.Context, id string, in RuleInput) (Rule, error) {
-	return s.writeRule(ctx, "changed", func(tx store.Tx) (Rule, error) {
+	return s.writeRule(ctx, "changed", func(tx store.Tx) (*Rule, Rule, error) {
 		r, err := getRule(tx, id)
 		if err != nil {
-			return r, err
+			return nil, r, err
 		}
-		return r, in.apply(&r, s.now())
+		was := r
+		err = in.apply(&r, s.now())
+		return &was, r, err
 	})
 }
 
-func (s *Service) writeRule(ctx context.Context, verb string, build func(tx store.Tx) (Rule, error)) (Rule, error) {
+// writeRule keeps the rule that build makes of the one that was; nil: there was none.
+func (s *Service) writeRule(ctx context.Context, verb string, build func(tx store.Tx) (was *Rule, r Rule, err error)) (Rule, error) {
+	var was *Rule
 	var r Rule
 	var n Node
 	err := s.o.Store.Update(ctx, func(tx store.Tx) (err error) {
-		if r, err = build(tx); err != nil {
+		if was, r, err = build(tx); err != nil {
 			return err
 		}
 		if n, err = nodeOfRule(tx, r); err != nil {
@@ -89,7 +95,7 @@ func (s *Service) writeRule(ctx context.Context, verb string, build func(tx stor
 	if err != nil {
 		return Rule{}, err
 	}
-	s.ruleChanged(ctx, n, r, verb)
+	s.ruleChanged(ctx, n, was, &r, verb)
 	return r, nil
 }
 
@@ -121,18 +127,31 @@ func (s *Service) DeleteRule(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	s.ruleChanged(ctx, n, r, "deleted")
+	s.ruleChanged(ctx, n, &r, nil, "deleted")
 	return nil
 }
 
 // ruleChanged makes the next look read the rules again, and tells of the change.
-func (s *Service) ruleChanged(ctx context.Context, n Node, r Rule, verb string) {
+func (s *Service) ruleChanged(ctx context.Context, n Node, before, after *Rule, verb string) {
 	s.rules.forget()
+	r := cmp.Or(after, before)
+	for _, is := range []*Rule{before, after} {
+		switch {
+		case is == nil:
+		case is.NodeID == "":
+			s.keepers.kickAll()
+		default:
+			s.keepers.kick(is.NodeID)
+		}
+	}
 	message := fmt.Sprintf("a rule was %s: %s unknown peers of %s", verb, r.Action, r.about())
 	if r.Reason != "" {
 		message += ": " + r.Reason
 	}
-	s.tell(ctx, n, event.Event{Kind: event.RuleChanged, Severity: event.Info, Message: message})
+	s.tell(ctx, n, event.Event{
+		Kind: event.RuleChanged, Severity: event.Info, Message: message,
+		Changes: []event.Change{{Op: "rule", Name: r.ID, Before: before.fields(), After: after.fields(), Outcome: event.Done}},
+	})
 }
 
 // rulesFor returns the rules in force for a node.
