@@ -54,6 +54,9 @@ comes back to a panel that was away without missing anything. With --json, one o
 			return err
 		}
 		if e.follow {
+			if c.Flags().Changed("limit") {
+				return errors.New("--limit: with --follow there is none; --since says how far back to begin")
+			}
 			return e.followEvents(ctx, client, query)
 		}
 		return e.list(ctx, client, query)

@@ -165,6 +165,9 @@ func policyBody(con *console, c *cobra.Command, windows []string, suspend time.D
 		body["suspended_until"] = time.Now().Add(suspend).UTC().Format(time.RFC3339)
 	}
 	if windows != nil {
+		if _, given := body["windows"]; given {
+			return nil, errors.New("--window: windows are cleared by --clear as well: give one of both")
+		}
 		list := make([]map[string]string, len(windows))
 		for i, w := range windows {
 			parts := strings.Split(w, ";")

@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/wgfleet/wgfleet/store"
@@ -19,42 +20,35 @@ const pruneBatch = 500
 
 // Prune drops the events that are too old or too many, the oldest, and returns how many.
 func (l *Log) Prune(ctx context.Context) (int, error) {
-	total := 0
-	for {
-		n, err := l.pruneSome(ctx)
-		if total += n; err != nil || n < pruneBatch {
-			return total, err
-		}
-	}
-}
-
-func (l *Log) pruneSome(ctx context.Context) (int, error) {
-	oldest := l.o.Now().Add(-l.o.Keep)
-	var doomed []Event
-	err := l.o.Store.View(ctx, func(tx store.Tx) error {
-		doomed = nil
-		kept := 0
-		for e, err := range newestFirst(tx, "", "") {
-			if err != nil {
-				return err
-			}
-			if kept++; kept <= l.o.Max && e.At.After(oldest) {
-				continue
-			}
-			if doomed = append(doomed, e); len(doomed) == pruneBatch {
-				return nil
-			}
-		}
-		return nil
-	})
-	if err != nil || len(doomed) == 0 {
+	ids, err := l.since(ctx, "", "")
+	if err != nil {
 		return 0, err
 	}
-	return len(doomed), l.o.Store.Update(ctx, func(tx store.Tx) error {
-		for _, e := range doomed {
-			err := eventTable.Delete(tx, turn(e.ID))
+	most := l.o.Now().Add(-l.o.Keep)
+	spare := max(0, len(ids)-l.o.Max)
+	dropped := 0
+	for batch := range slices.Chunk(ids, pruneBatch) {
+		n, err := l.drop(ctx, batch, spare-dropped, most)
+		if dropped += n; err != nil || n < len(batch) {
+			return dropped, err
+		}
+	}
+	return dropped, nil
+}
+
+// drop drops the first of the events, so many and those that are older still, and returns how many.
+func (l *Log) drop(ctx context.Context, ids []string, many int, older time.Time) (dropped int, err error) {
+	err = l.o.Store.Update(ctx, func(tx store.Tx) error {
+		dropped = 0
+		for _, id := range ids {
+			e, found, err := get(tx, id)
+			if err != nil || found && dropped >= many && e.At.After(older) {
+				return err
+			}
+			dropped++
+			err = eventTable.Delete(tx, turn(id))
 			if e.NodeID != "" {
-				err = errors.Join(err, ofNode.In(e.NodeID).Delete(tx, turn(e.ID)))
+				err = errors.Join(err, ofNode.In(e.NodeID).Delete(tx, turn(id)))
 			}
 			if err != nil {
 				return err
@@ -62,4 +56,8 @@ func (l *Log) pruneSome(ctx context.Context) (int, error) {
 		}
 		return nil
 	})
+	if err != nil {
+		return 0, err
+	}
+	return dropped, nil
 }
