@@ -141,14 +141,14 @@ func (l *Log) writeBatch(ctx context.Context, b *batch) {
 // withoutChanges takes the changes out of events that no record can hold: that something happened is kept all the
 // same. It reports whether there were any.
 func withoutChanges(events []Event) bool {
-	any := false
+	were := false
 	for i := range events {
 		if n := len(events[i].Changes); n > 0 {
-			events[i].Changes, any = nil, true
+			events[i].Changes, were = nil, true
 			events[i].Message += fmt.Sprintf(" (its %d changes are too large to keep)", n)
 		}
 	}
-	return any
+	return were
 }
 
 // write keeps events in one transaction. Only who is busy calls it.
