@@ -16,8 +16,19 @@ const (
 	typeTest   = "wgfleet.test"
 )
 
-// maxBody keeps a payload below what the store takes in one record, sealed as a text within JSON. In bytes.
+// maxBody keeps a payload below what the store takes in one record, where the body is a text within JSON. In bytes: of
+// a webhook's body as it is sent, which is JSON and grows to twice of it at most; of plain text as it is stored, which
+// may be six times as long.
 const maxBody = 200 << 10
+
+// stored is how many bytes a text takes within a record.
+func stored(text string) int {
+	b, err := json.Marshal(text)
+	if err != nil {
+		return 6 * len(text) // what it takes at most
+	}
+	return len(b)
+}
 
 // maxMessage is how much of an event's own sentence a webhook is told, in bytes.
 const maxMessage = 4 << 10
@@ -201,7 +212,7 @@ func (m message) email() payload {
 	left := maxBody
 	for i, l := range slices.Backward(m.lines) {
 		part := l.paragraph()
-		if left -= len(part); left < 0 {
+		if left -= stored(part); left < 0 {
 			for _, l := range m.lines[:i+1] {
 				m.omitted += l.times
 			}

@@ -7,12 +7,14 @@ import (
 	"mime"
 	"mime/quotedprintable"
 	"net/mail"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wgfleet/wgfleet/panel/event"
+	"github.com/wgfleet/wgfleet/store"
 )
 
 func messageOf(events ...event.Event) message {
@@ -64,6 +66,21 @@ func TestBodiesAreBounded(t *testing.T) {
 		last := body.Data.Events[len(body.Data.Events)-1]
 		require.Equal(t, "0099", last.ID, "the newest are told")
 		require.Equal(t, maxChanges, last.ChangesOmitted)
+	}
+}
+
+// The store keeps a body as a text within JSON, where some characters take six bytes.
+func TestBodiesFitTheStore(t *testing.T) {
+	w := newWorld(t, nil)
+	e := planned(strings.Repeat("<", 600))
+	for range maxChanges {
+		e.Changes = append(e.Changes, event.Change{Op: "add", Peer: "KEY", Outcome: event.Failed, Error: strings.Repeat("<&>", 300)})
+	}
+	m := messageOf(slices.Repeat([]event.Event{e}, maxLines)...)
+	for _, k := range Kinds() {
+		p, err := m.compose(k)
+		require.NoError(t, err)
+		require.NoError(t, w.store.Update(t.Context(), func(tx store.Tx) error { return payloadTable.In("c").Put(tx, string(k), p) }), k)
 	}
 }
 

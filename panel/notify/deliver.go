@@ -138,12 +138,17 @@ func (n *Notifier) report(ctx context.Context, c Channel, id string, r deliveryR
 	if r.Status != Failed || r.Failures {
 		return
 	}
-	e := event.Event{
-		Kind: event.NotificationFailed, Severity: event.Warning, Actor: event.Actor{Kind: event.ActorSystem, Name: "notify"},
-		Message: fmt.Sprintf("the channel %s was not told of %d events, after %d attempts: %s", c.Name, r.Events+lost, r.Attempts, r.Error),
-	}
+	message := fmt.Sprintf("the channel %s was not told of %d events, after %d attempts: %s", c.Name, r.Events+lost, r.Attempts, r.Error)
 	if o.gone {
-		e.Message = fmt.Sprintf("the channel %s is disabled, and was not told of %d events: %s", c.Name, r.Events+lost, r.Error)
+		message = fmt.Sprintf("the channel %s is disabled, and was not told of %d events: %s", c.Name, r.Events+lost, r.Error)
+	}
+	n.tellFailed(ctx, message)
+}
+
+// tellFailed says to the log, and so to other channels, what somebody is not told.
+func (n *Notifier) tellFailed(ctx context.Context, message string) {
+	e := event.Event{
+		Kind: event.NotificationFailed, Severity: event.Warning, Actor: event.Actor{Kind: event.ActorSystem, Name: "notify"}, Message: message,
 	}
 	if err := n.o.Log.Append(ctx, e); err != nil {
 		n.o.Logger.LogAttrs(ctx, slog.LevelError, "an event was not kept", slog.String("kind", string(e.Kind)),

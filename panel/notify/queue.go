@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -74,6 +75,29 @@ func (n *Notifier) enqueue(ctx context.Context, c Channel, m message, cursor str
 			progressTable.Put(tx, c.ID, progressRecord{Cursor: cursor, Held: held}),
 		)
 	})
+}
+
+// drop goes on without a message: the next delivery says how many events it told of, and other channels are told now.
+// What is held is forgotten where it is what the store does not take.
+func (n *Notifier) drop(ctx context.Context, c Channel, m message, cursor string, held []heldRecord) error {
+	skip := func(held []heldRecord) error {
+		return n.o.Store.Update(ctx, func(tx store.Tx) error {
+			progress, err := active(tx, c.ID)
+			if err != nil {
+				return err
+			}
+			return progressTable.Put(tx, c.ID, progressRecord{Cursor: cursor, Dropped: progress.Dropped + m.events(), Held: held})
+		})
+	}
+	err := skip(held)
+	if errors.Is(err, store.ErrTooLarge) {
+		err = skip(nil)
+	}
+	if err != nil || m.onlyFailures() {
+		return err
+	}
+	n.tellFailed(ctx, fmt.Sprintf("the channel %s was not told of %d events: their message is larger than the store takes", c.Name, m.events()))
+	return nil
 }
 
 // active reads how far a channel has come that is to be told.

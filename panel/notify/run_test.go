@@ -354,6 +354,48 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
+// narrowStore takes no payload that holds a certain text.
+type narrowStore struct {
+	store.Store
+	refused string
+}
+
+func (s narrowStore) Update(ctx context.Context, f func(tx store.Tx) error) error {
+	return s.Store.Update(ctx, func(tx store.Tx) error { return f(narrowTx{tx, s.refused}) })
+}
+
+type narrowTx struct {
+	store.Tx
+	refused string
+}
+
+func (tx narrowTx) Put(key string, value []byte) error {
+	if strings.Contains(key, "notify-payload") && strings.Contains(string(value), tx.refused) {
+		return store.ErrTooLarge
+	}
+	return tx.Tx.Put(key, value)
+}
+
+// A message that the store does not take jams no channel: it is counted in the next one, and told of.
+func TestTooLargeMessageIsDropped(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world, p *post) {
+		w.again(func(o *Options) { o.Store = narrowStore{w.store, "much"} })
+		w.Notifier.send = p.send
+		c := w.create(Input{Name: new("pager"), Debounce: new(time.Duration(0)), Rules: &RulesInput{Kinds: &[]event.Kind{event.PlanMade}}})
+		w.run()
+		calm()
+		w.happen(planned("too much"))
+		calm()
+		require.Equal(t, "the channel pager was not told of 1 events: their message is larger than the store takes", w.events()[0].Message)
+		w.happen(planned("small"))
+		calm()
+		require.Len(t, p.all(), 1)
+		require.Contains(t, p.all()[0].body, `"omitted":1`)
+		require.Equal(t, 2, w.deliveries(c)[0].Events)
+		require.NotContains(t, w.logs.String(), "could not go on")
+	})
+}
+
 // The log is bounded too, and comes in pages.
 func TestLogOfDeliveries(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world, p *post) {

@@ -124,9 +124,14 @@ func (r *runner) stop(ctx context.Context) error {
 	return r.n.moveOn(ctx, r.channel.ID, r.position, r.collector.records())
 }
 
-// queue keeps a message as a delivery, and wakes who delivers.
+// queue keeps a message as a delivery, and wakes who delivers. One that the store does not take would be refused for
+// ever, and all that comes after it: it is dropped, and that is told.
 func (r *runner) queue(ctx context.Context, m message) error {
-	err := r.n.enqueue(ctx, r.channel, m, r.position, r.collector.records())
+	held := r.collector.records()
+	err := r.n.enqueue(ctx, r.channel, m, r.position, held)
+	if errors.Is(err, store.ErrTooLarge) {
+		return r.n.drop(ctx, r.channel, m, r.position, held)
+	}
 	if err != nil {
 		return err
 	}
