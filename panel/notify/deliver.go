@@ -78,71 +78,91 @@ func (r *deliveryRecord) after(o outcome, now time.Time, random float64) {
 func (n *Notifier) settle(ctx context.Context, c Channel, id string, o outcome) error {
 	now := n.now()
 	random := n.o.Jitter()
-	var r deliveryRecord
-	lost := 0
+	var s settled
 	err := n.o.Store.Update(ctx, func(tx store.Tx) (err error) {
-		lost = 0
-		r, err = deliveryTable.In(c.ID).Get(tx, id)
-		if errors.Is(err, store.ErrNotFound) || err == nil && r.Status != Pending {
-			r = deliveryRecord{} // given up meanwhile, or its channel is gone
-			return nil
-		}
-		if err != nil {
+		s = settled{}
+		r, err := deliveryTable.In(c.ID).Get(tx, id)
+		switch {
+		case errors.Is(err, store.ErrNotFound) || err == nil && r.Status != Pending:
+			// Given up meanwhile, or its channel is gone: it is counted already.
+		case err != nil:
 			return err
+		default:
+			r.after(o, now, random)
+			if s.record = r; r.Status == Pending {
+				return deliveryTable.In(c.ID).Put(tx, id, r)
+			}
+			if err := finish(tx, c.ID, id, r, r.Status, now); err != nil {
+				return err
+			}
 		}
-		if r.after(o, now, random); r.Status == Pending {
-			return deliveryTable.In(c.ID).Put(tx, id, r)
+		if o.gone {
+			s.why = o.err.Error()
+			s.lost, s.disabled, err = disable(tx, c, now, s.why)
 		}
-		if err := finish(tx, c.ID, id, r, r.Status, now); err != nil || !o.gone {
-			return err
-		}
-		lost, err = disable(tx, c, now, o.err.Error())
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	n.report(ctx, c, id, r, o, lost)
-	if o.gone {
+	n.report(ctx, c, id, s)
+	if s.disabled {
 		return errStopped
 	}
 	return nil
 }
 
+// settled is what came of an attempt, as it is kept.
+type settled struct {
+	record   deliveryRecord // the zero value where the delivery was given up while it was attempted
+	disabled bool
+	why      string // it is disabled
+	lost     int    // events of other deliveries that were given up with the channel
+}
+
 // disable ends a channel whose receiver is gone, and returns how many events are told by nobody for it. One that has
 // another receiver by now goes on.
-func disable(tx store.Tx, tried Channel, now time.Time, why string) (int, error) {
+func disable(tx store.Tx, tried Channel, now time.Time, why string) (lost int, disabled bool, err error) {
 	c, err := getChannel(tx, tried.ID)
 	if errors.Is(err, ErrNotFound) || err == nil && c.URL != tried.URL {
-		return 0, nil
+		return 0, false, nil
 	}
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	c.Enabled, c.DisabledReason, c.UpdatedAt = false, why, now
 	if err := channelTable.Put(tx, c.ID, recordOf(c)); err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return giveUp(tx, c.ID, now, why)
+	lost, err = giveUp(tx, c.ID, now, why)
+	return lost, true, err
 }
 
 // report says in the log, and to other channels, what was given up.
-func (n *Notifier) report(ctx context.Context, c Channel, id string, r deliveryRecord, o outcome, lost int) {
+func (n *Notifier) report(ctx context.Context, c Channel, id string, s settled) {
+	r := s.record
 	level := slog.LevelDebug
-	if r.Status == Failed {
+	if r.Status == Failed || s.disabled {
 		level = slog.LevelWarn
 	}
 	n.o.Logger.LogAttrs(ctx, level, "a notification was attempted", slog.String("channel", c.ID), slog.String("name", c.Name),
 		slog.String("delivery", id), slog.String("status", string(r.Status)), slog.Int("attempts", r.Attempts), slog.Int("code", r.Code),
-		slog.String("error", r.Error))
-	if r.Status != Failed || r.Failures {
-		return
+		slog.String("error", r.Error), slog.Bool("disabled", s.disabled))
+	if message := s.told(c); message != "" {
+		n.tellFailed(ctx, message)
 	}
-	message := fmt.Sprintf("the channel %s was not told of %d events, after %d attempts: %s", c.Name, r.Events+lost, r.Attempts, r.Error)
-	if o.gone {
-		message = fmt.Sprintf("the channel %s is disabled, and was not told of %d events: %s", c.Name, r.Events+lost, r.Error)
+}
+
+// told is what is said of a failure; "" where nothing is.
+func (s settled) told(c Channel) string {
+	r := s.record
+	switch {
+	case s.disabled && !(r.Failures && s.lost == 0):
+		return fmt.Sprintf("the channel %s is disabled, and was not told of %d events: %s", c.Name, r.Events+s.lost, s.why)
+	case r.Status == Failed && !r.Failures:
+		return fmt.Sprintf("the channel %s was not told of %d events, after %d attempts: %s", c.Name, r.Events, r.Attempts, r.Error)
 	}
-	n.tellFailed(ctx, message)
+	return ""
 }
 
 // tellFailed says to the log, and so to other channels, what somebody is not told.

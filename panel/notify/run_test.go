@@ -317,6 +317,31 @@ func TestGoneReceiverDisables(t *testing.T) {
 	})
 }
 
+// The delivery that is answered by 410 was dropped for others while it was attempted: the channel is disabled all the
+// same, and it is said how many events it was not told of.
+func TestGoneReceiverOfADroppedDelivery(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world, _ *post) {
+		c := w.create(Input{Name: new("pager"), Debounce: new(time.Duration(0)), Rules: &RulesInput{Kinds: &[]event.Kind{event.PlanMade}}})
+		answer := make(chan struct{})
+		w.Notifier.send = func(context.Context, Channel, due) outcome {
+			<-answer
+			return outcome{gone: true, code: 410, err: errors.New("the receiver is gone for good (410)")}
+		}
+		w.run()
+		calm()
+		for range maxPending + 1 {
+			w.happen(planned("a"))
+			calm()
+		}
+		close(answer)
+		calm()
+		got, err := w.Channel(t.Context(), c.ID)
+		require.NoError(t, err)
+		require.False(t, got.Enabled)
+		require.Equal(t, "the channel pager is disabled, and was not told of 51 events: the receiver is gone for good (410)", w.events()[0].Message)
+	})
+}
+
 // More wait than there is room for: the oldest goes, and the next delivery says how much went.
 func TestQueueIsBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world, p *post) {
