@@ -3,12 +3,14 @@ package notify
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wgfleet/wgfleet/panel/event"
+	"github.com/wgfleet/wgfleet/store"
 )
 
 // desk plays events into a collector, second by second, and notes what it tells and when.
@@ -168,6 +170,35 @@ func TestHeldIsRestored(t *testing.T) {
 	}
 	require.Equal(t, d.told[1:], next.told)
 	require.Equal(t, []string{"120: n1: Reachable changed 4 times since 12:00:40, now True: Reachable is True;"}, next.told)
+}
+
+// As many things as can be held, each with much to tell, fit into the record that they are kept in.
+func TestHeldFitsTheStore(t *testing.T) {
+	w := newWorld(t, nil)
+	d := newDesk(30 * time.Second)
+	flap := func(second int) {
+		for node := range maxHeld {
+			for i := range 100 {
+				states := [2]string{"True", "False"}
+				e := reachable(fmt.Sprintf("0199a0b1-0000-7000-8000-%012d", node), states[i%2], states[1-i%2])
+				e.NodeName, e.Message = strings.Repeat("<", 128), strings.Repeat("<", 6<<10)
+				e.Actor = event.Actor{Kind: event.ActorSystem, Name: strings.Repeat("&", 128)}
+				d.count++
+				e.ID, e.At = fmt.Sprintf("0199a0b1-0000-7000-8000-%012d", d.count), began
+				d.add(e, began.Add(time.Duration(second)*time.Second))
+			}
+		}
+	}
+	flap(0)
+	d.at(30)
+	flap(31)
+	held := d.records()
+	require.Len(t, held, maxHeld)
+	require.Equal(t, 100, held[0].Times)
+	require.Equal(t, fmt.Sprintf("0199a0b1-0000-7000-8000-%012d", maxHeld*100+100), held[0].IDs[maxHeldIDs-1])
+	require.NoError(t, w.store.Update(t.Context(), func(tx store.Tx) error {
+		return progressTable.Put(tx, "c", progressRecord{Held: held})
+	}))
 }
 
 // However much happens, what is kept is bounded, and the rest is counted.

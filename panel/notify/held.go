@@ -7,6 +7,13 @@ import (
 	"github.com/wgfleet/wgfleet/panel/event"
 )
 
+// All that is held stands in one record of the store: these keep each of maxHeld things below 2 KiB there.
+const (
+	maxHeldIDs  = 5   // ids of events, the newest
+	maxHeldText = 500 // bytes of its sentence, as it is stored
+	maxHeldName = 200 // of a name
+)
+
 // records are what flaps, for the store; what is in the open message is not in them.
 func (c *collector) records() []heldRecord {
 	var out []heldRecord
@@ -17,7 +24,8 @@ func (c *collector) records() []heldRecord {
 		r := heldRecord{NodeID: k.node, Kind: k.kind, Subject: k.subject, Level: t.level, Until: t.until, Seen: t.story.seen}
 		if len(t.story.lines) > 0 {
 			one := joined(t.story.lines)
-			r.Times, r.IDs, r.Since, r.Worst, r.Last = one.times, one.ids, one.since, one.worst, lastOf(one.last)
+			ids := one.ids[max(0, len(one.ids)-maxHeldIDs):]
+			r.Times, r.IDs, r.Since, r.Worst, r.Last = one.times, ids, one.since, one.worst, lastOf(one.last)
 		}
 		out = append(out, r)
 	}
@@ -43,9 +51,20 @@ func (c *collector) restore(held []heldRecord) {
 
 func lastOf(e event.Event) *lastRecord {
 	return &lastRecord{
-		ID: e.ID, At: e.At, Severity: e.Severity, NodeName: e.NodeName, Message: e.Message, From: e.From, To: e.To, Revision: e.Revision,
-		ActorKind: e.Actor.Kind, ActorID: e.Actor.ID, ActorName: e.Actor.Name,
+		ID: e.ID, At: e.At, Severity: e.Severity, NodeName: clipStored(e.NodeName, maxHeldName), Message: clipStored(e.Message, maxHeldText),
+		From: e.From, To: e.To, Revision: e.Revision, ActorKind: e.Actor.Kind, ActorID: e.Actor.ID, ActorName: clipStored(e.Actor.Name, maxHeldName),
 	}
+}
+
+// clipStored keeps a text short, in bytes as it is stored: a character may take six there.
+func clipStored(s string, most int) string {
+	if stored(s) <= most {
+		return s
+	}
+	if s = clip(s, most); stored(s) > most {
+		return clip(s, most/6)
+	}
+	return s
 }
 
 func (r lastRecord) event() event.Event {
