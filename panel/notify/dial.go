@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Limits of a connection and of what precedes it.
@@ -17,6 +19,7 @@ const (
 	lookupTimeout = 5 * time.Second // of all agents together
 	lookups       = 64              // at the same time
 	agentsFor     = time.Minute
+	agentsAgain   = 10 * time.Second // where the last look-up failed
 )
 
 // dial connects where the guard lets it. The address is judged after its name was looked up and before anything is
@@ -26,11 +29,12 @@ func (n *Notifier) dial(ctx context.Context, network, address string) (net.Conn,
 	if err != nil {
 		return nil, err
 	}
-	found, err := n.findAgents(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("the agents' addresses are not known: %w", err)
+	g := guard{allow: n.o.Allow}
+	if !g.allow.host(host) { // else it may be where an agent answers
+		if g.agents, err = n.findAgents(ctx); err != nil {
+			return nil, fmt.Errorf("the agents' addresses are not known: %w", err)
+		}
 	}
-	g := guard{allow: n.o.Allow, agents: found}
 	if err := g.checkHost(host); err != nil {
 		return nil, err
 	}
@@ -47,55 +51,94 @@ func (n *Notifier) dial(ctx context.Context, network, address string) (net.Conn,
 	return d.DialContext(ctx, network, address)
 }
 
-// agentBook keeps where the agents answer for a moment: a fleet has many names.
+// agentBook keeps the addresses of the agents' names for a moment: a fleet has many.
 type agentBook struct {
-	mu    sync.Mutex // protects the next two; held over the look-up, so that many ask once
-	until time.Time
-	found agents
+	busy  chan struct{}           // capacity 1: full while somebody looks names up, so that many ask once
+	known map[string]agentAddress // by name; for who is busy alone
 }
 
-// findAgents looks the agents up. A name that can't be looked up now has no address that a receiver could have.
+// agentAddress is what a name was last known to stand for.
+type agentAddress struct {
+	addresses []netip.Addr
+	until     time.Time // when it is looked up again
+}
+
+func newAgentBook() agentBook { return agentBook{busy: make(chan struct{}, 1)} }
+
+// findAgents returns where the agents of now answer. It fails where a name can't be looked up and never could be: its
+// address might be the receiver's.
 func (n *Notifier) findAgents(ctx context.Context) (agents, error) {
-	n.agents.mu.Lock()
-	defer n.agents.mu.Unlock()
-	if n.o.Now().Before(n.agents.until) {
-		return n.agents.found, nil
-	}
 	found, err := n.literalAgents(ctx)
 	if err != nil {
 		return agents{}, err
 	}
-	n.lookUp(ctx, found)
-	if err := errors.Join(ctx.Err(), n.addOwn(found)); err != nil {
+	select {
+	case n.agents.busy <- struct{}{}:
+	case <-ctx.Done():
+		return agents{}, ctx.Err()
+	}
+	defer func() { <-n.agents.busy }()
+	if n.agents.known, err = n.lookUp(ctx, found.hosts, n.agents.known); err != nil {
 		return agents{}, err
 	}
-	n.agents.found, n.agents.until = found, n.o.Now().Add(agentsFor)
-	return found, nil
+	for _, a := range n.agents.known {
+		for _, ip := range a.addresses {
+			found.addresses[ip] = true
+		}
+	}
+	return found, n.addOwn(found)
 }
 
-// lookUp adds the addresses of the agents' names, as many as come in time.
-func (n *Notifier) lookUp(ctx context.Context, found agents) {
+// lookUp returns the addresses of the names, those included that came in time where others did not.
+func (n *Notifier) lookUp(ctx context.Context, hosts map[string]bool, known map[string]agentAddress) (map[string]agentAddress, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	var mu sync.Mutex // protects found.addresses
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, lookups)
-	for host := range found.hosts {
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			ips, err := n.o.Resolver.LookupNetIP(ctx, "ip", host)
-			if err != nil {
-				return
+	var mu sync.Mutex // protects fresh
+	fresh := make(map[string]agentAddress, len(hosts))
+	keep := func(host string, a agentAddress) {
+		mu.Lock()
+		defer mu.Unlock()
+		fresh[host] = a
+	}
+	var names errgroup.Group
+	names.SetLimit(lookups)
+	for host := range hosts {
+		old, ok := known[host]
+		if n.o.Now().Before(old.until) {
+			keep(host, old)
+			continue
+		}
+		names.Go(func() error {
+			all, err := n.addressesOf(ctx, host)
+			switch {
+			case err == nil:
+				keep(host, agentAddress{addresses: all, until: n.o.Now().Add(agentsFor)})
+			case ok:
+				keep(host, agentAddress{addresses: old.addresses, until: n.o.Now().Add(agentsAgain)})
+			default:
+				return err
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			for _, ip := range ips {
-				found.addresses[ip.Unmap().WithZone("")] = true
-			}
+			return nil
 		})
 	}
-	wg.Wait()
+	return fresh, names.Wait()
+}
+
+// addressesOf looks one name up. That it has no address is known only where a server says so.
+func (n *Notifier) addressesOf(ctx context.Context, host string) ([]netip.Addr, error) {
+	var all []netip.Addr
+	for _, network := range []string{"ip4", "ip6"} { // together, the failure of one would be hidden by the other
+		ips, err := n.o.Resolver.LookupNetIP(ctx, network, host)
+		missing, isDNS := errors.AsType[*net.DNSError](err)
+		_, otherFamily := errors.AsType[*net.AddrError](err)
+		if err != nil && !otherFamily && !(isDNS && missing.IsNotFound) {
+			return nil, err
+		}
+		for _, ip := range ips {
+			all = append(all, ip.Unmap().WithZone(""))
+		}
+	}
+	return all, nil
 }
 
 // literalAgents looks no name up.

@@ -8,8 +8,9 @@
 // same id, for about a day. So each event is told at least once, or it is told that it was not.
 //
 // It refuses to connect to loopback, link-local and multicast addresses, to the metadata services of clouds, and to
-// the agents, whatever name led there; Allow makes exceptions. It follows no redirect and uses no proxy. A channel's
-// URL, secret and password never stand in an error, a log line, an event or a delivery.
+// the agents, whatever name led there; Allow makes exceptions. Where an agent's name can't be looked up and never could
+// be, nothing is sent but to hosts that Allow names. It follows no redirect and uses no proxy. A channel's URL, secret
+// and password never stand in an error, a log line, an event or a delivery.
 //
 // A Notifier may be used by many goroutines. Times are UTC. Errors are ErrNotFound, ErrConflict and *InvalidError, or
 // those of package store, wrapped. What a receiver does wrong is no error but stands in the Delivery.

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/dns/dnsmessage"
@@ -51,6 +52,9 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// serverFailure is no address: the server fails to answer.
+const serverFailure = "0.0.0.0"
+
 // nameServer answers each question for an IPv4 address with the next of its addresses; the last one stays.
 func nameServer(t *testing.T, addresses ...string) *net.Resolver {
 	t.Helper()
@@ -70,9 +74,13 @@ func nameServer(t *testing.T, addresses ...string) *net.Resolver {
 			if m.Unpack(b[:n]) != nil || len(m.Questions) != 1 {
 				continue
 			}
-			m.Response, m.Additionals = true, nil
+			m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
 			if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
-				a := netip.MustParseAddr(addresses[min(asked, len(addresses)-1)]).As4()
+				text := addresses[min(asked, len(addresses)-1)]
+				if text == serverFailure {
+					m.RCode = dnsmessage.RCodeServerFailure
+				}
+				a := netip.MustParseAddr(text).As4()
 				m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, Type: q.Type}, Body: &dnsmessage.AResource{A: a}}}
 				asked++
 			}
@@ -134,7 +142,7 @@ func TestAgentsAreNoReceivers(t *testing.T) {
 	})
 	refused := func(host string) string {
 		t.Helper()
-		w.agents = agentBook{} // it is known for a minute
+		w.agents = newAgentBook() // it is known for a minute
 		conn, err := w.dial(t.Context(), "tcp", net.JoinHostPort(host, "1"))
 		if err == nil {
 			conn.Close()
@@ -154,4 +162,37 @@ func TestAgentsAreNoReceivers(t *testing.T) {
 	_, _, err := w.Create(t.Context(), Input{Name: new("x"), Kind: new(Slack), URL: new(Secret("https://198.51.100.4/x"))})
 	require.ErrorContains(t, err, "url: 198.51.100.4 is where an agent answers")
 	require.NotContains(t, err.Error(), "/x")
+}
+
+// A name server that fails says nothing of where an agent is: nothing is sent unless it was known before.
+func TestAgentsThatCantBeLookedUp(t *testing.T) {
+	now := began
+	hosts := []string{"agent.example"}
+	w := newWorld(t, func(o *Options) {
+		o.Allow, o.Now = Allow{}, func() time.Time { return now }
+		o.Agents = func(context.Context) ([]string, error) { return hosts, nil }
+	})
+	find := func(addresses ...string) (agents, error) {
+		t.Helper()
+		w.o.Resolver = nameServer(t, addresses...)
+		return w.findAgents(t.Context())
+	}
+	_, err := find(serverFailure)
+	require.ErrorContains(t, err, "agent.example")
+	conn, err := w.dial(t.Context(), "tcp", "203.0.113.7:1")
+	require.ErrorContains(t, err, "the agents' addresses are not known")
+	require.Nil(t, conn)
+
+	found, err := find("198.51.100.4")
+	require.NoError(t, err)
+	require.Equal(t, map[netip.Addr]bool{netip.MustParseAddr("198.51.100.4"): true}, found.addresses)
+	now = now.Add(agentsFor)
+	found, err = find(serverFailure)
+	require.NoError(t, err)
+	require.True(t, found.addresses[netip.MustParseAddr("198.51.100.4")], "it is where it was last known to be")
+
+	hosts = append(hosts, "next.example")
+	found, err = find("198.51.100.5")
+	require.NoError(t, err)
+	require.True(t, found.addresses[netip.MustParseAddr("198.51.100.5")], "a node that is new counts at once")
 }

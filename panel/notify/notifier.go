@@ -92,7 +92,7 @@ func New(o Options) (*Notifier, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Notifier{o: o, changed: map[string]chan struct{}{}, news: make(chan struct{}, 1)}
+	n := &Notifier{o: o, changed: map[string]chan struct{}{}, news: make(chan struct{}, 1), agents: newAgentBook()}
 	n.transport = n.newTransport()
 	n.send = n.deliver
 	return n, nil
