@@ -13,7 +13,7 @@ import (
 // newNotifier tells whom the channels name of what is in the log of events.
 func (s *Service) newNotifier() (*notify.Notifier, error) {
 	return notify.New(notify.Options{
-		Store: s.o.Store, Log: s.events, Agents: s.agentHosts, GroupOf: s.groupOf, Allow: s.o.NotifyAllow, Now: s.o.Now, Rand: s.o.Rand, Logger: s.o.Logger,
+		Store: s.o.Store, Log: s.events, Agents: s.agentHosts, Allow: s.o.NotifyAllow, Now: s.o.Now, Rand: s.o.Rand, Logger: s.o.Logger,
 	})
 }
 
@@ -27,19 +27,6 @@ func (s *Service) agentHosts(ctx context.Context) ([]string, error) {
 		}
 	}
 	return hosts, err
-}
-
-// groupOf is the id of the group that a node is in; "" for none, and for a node that is gone.
-func (s *Service) groupOf(ctx context.Context, nodeID string) (id string, err error) {
-	err = s.o.Store.View(ctx, func(tx store.Tx) error {
-		r, err := getNode(tx, nodeID)
-		if errors.Is(err, ErrNotFound) {
-			return nil
-		}
-		id = r.GroupID
-		return err
-	})
-	return id, err
 }
 
 // Channels lists the notification channels in the order of their making.

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -82,18 +83,6 @@ func TestChannelsOfThePanel(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = w.UpdateChannel(ctx, c.ID, notify.Input{Rules: &notify.RulesInput{Groups: &[]string{g.ID}}})
 	require.NoError(t, err)
-	group, err := w.groupOf(ctx, w.id)
-	require.NoError(t, err)
-	require.Empty(t, group)
-	_, err = w.UpdateNode(ctx, w.id, NodeInput{GroupID: set(g.ID)})
-	require.NoError(t, err)
-	group, err = w.groupOf(ctx, w.id)
-	require.NoError(t, err)
-	require.Equal(t, g.ID, group)
-	group, err = w.groupOf(ctx, "gone")
-	require.NoError(t, err)
-	require.Empty(t, group)
-
 	_, err = w.UpdateNode(ctx, w.id, NodeInput{AgentURL: new("https://agent.example.org:8080")})
 	require.NoError(t, err)
 	for _, host := range []string{"agent.example.org", "AGENT.example.org."} {
@@ -106,4 +95,33 @@ func TestChannelsOfThePanel(t *testing.T) {
 	require.Len(t, list, 1)
 	require.NoError(t, w.DeleteChannel(ctx, c.ID))
 	require.ErrorIs(t, w.DeleteChannel(ctx, c.ID), ErrNotFound)
+}
+
+// A rule by group chooses by the group that the node was in when it happened, though the node is gone by now.
+func TestEventsSayTheirGroup(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	g, err := w.CreateGroup(ctx, GroupInput{Name: new("eu")})
+	require.NoError(t, err)
+	_, err = w.UpdateNode(ctx, w.id, NodeInput{GroupID: set(g.ID)})
+	require.NoError(t, err)
+	c, _, err := w.CreateChannel(ctx, notify.Input{
+		Name: new("pager"), Kind: new(notify.Slack), URL: new(notify.Secret("https://203.0.113.7/x")), Debounce: new(notify.DefaultDebounce * 0),
+		Rules: &notify.RulesInput{Groups: &[]string{g.ID}},
+	})
+	require.NoError(t, err)
+	require.NoError(t, w.DeleteNode(ctx, w.id)) // before anybody looks
+	events, _, err := w.Events(ctx, event.Filter{}, Page{})
+	require.NoError(t, err)
+	require.Equal(t, []string{g.ID, g.ID}, []string{events[0].GroupID, events[1].GroupID}, "the deletion, and the change before")
+
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	require.Eventually(t, func() bool {
+		list, _, err := w.Deliveries(t.Context(), c.ID, Page{})
+		return err == nil && len(list) == 1 && list[0].EventIDs[0] == events[0].ID
+	}, 10*time.Second, 5*time.Millisecond)
+	cancel()
+	require.NoError(t, <-ended)
 }

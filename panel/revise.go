@@ -62,7 +62,7 @@ func (s *Service) tellRevised(ctx context.Context, all ...revised) {
 
 func (r revised) event() event.Event {
 	e := event.Event{
-		Kind: event.DesiredChanged, Severity: event.Info, NodeID: r.node.ID, NodeName: r.node.Name,
+		Kind: event.DesiredChanged, Severity: event.Info, NodeID: r.node.ID, NodeName: r.node.Name, GroupID: r.node.GroupID,
 		Actor: r.Actor, Message: r.Summary, Revision: r.Number,
 	}
 	if len(r.diff.Node) > 0 {

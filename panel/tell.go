@@ -9,7 +9,7 @@ import (
 
 // tell keeps an event about a node; who asked is in the context.
 func (s *Service) tell(ctx context.Context, n Node, e event.Event) {
-	e.NodeID, e.NodeName = n.ID, n.Name
+	e.NodeID, e.NodeName, e.GroupID = n.ID, n.Name, n.GroupID
 	if e.Actor == (event.Actor{}) {
 		e.Actor = event.ActorOf(ctx)
 	}

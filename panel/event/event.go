@@ -59,6 +59,7 @@ type Event struct {
 	Severity Severity
 	NodeID   string // "" for what concerns no single node
 	NodeName string // as it was then
+	GroupID  string // that the node was in then; "" for none
 	Actor    Actor
 	Subject  string // the name of a condition; "" elsewhere
 	Message  string // one sentence for people

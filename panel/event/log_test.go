@@ -95,7 +95,7 @@ func TestListPagesAndFilters(t *testing.T) {
 
 func TestChangesAreKeptAndSplit(t *testing.T) {
 	l := newLog(t, Options{})
-	e := Event{Message: "many", NodeID: "a", Actor: Actor{Kind: ActorKey, ID: "k", Name: "ann"}, PlanID: "p", Revision: 7, From: "x", To: "y"}
+	e := Event{Message: "many", NodeID: "a", GroupID: "g", Actor: Actor{Kind: ActorKey, ID: "k", Name: "ann"}, PlanID: "p", Revision: 7, From: "x", To: "y"}
 	for i := range 450 {
 		e.Changes = append(e.Changes, Change{Op: "add", Peer: fmt.Sprint(i), After: map[string]any{"allowed_ips": []any{"10.0.0.1/32"}}, Outcome: Done})
 	}
@@ -107,7 +107,7 @@ func TestChangesAreKeptAndSplit(t *testing.T) {
 	got := all[2]
 	require.Equal(t, e.Changes[:maxChanges], got.Changes)
 	require.Equal(t, e.Actor, got.Actor)
-	require.Equal(t, []any{e.PlanID, e.Revision, e.From, e.To}, []any{got.PlanID, got.Revision, got.From, got.To})
+	require.Equal(t, []any{e.GroupID, e.PlanID, e.Revision, e.From, e.To}, []any{got.GroupID, got.PlanID, got.Revision, got.From, got.To})
 }
 
 // Many at once, one of whom brings what no record can hold: all others' are kept, each once.

@@ -21,6 +21,7 @@ type record struct {
 	Severity  Severity       `json:"severity"`
 	NodeID    string         `json:"node_id,omitempty"`
 	NodeName  string         `json:"node_name,omitempty"`
+	GroupID   string         `json:"group_id,omitempty"`
 	ActorKind string         `json:"actor_kind"`
 	ActorID   string         `json:"actor_id,omitempty"`
 	ActorName string         `json:"actor_name,omitempty"`
@@ -45,7 +46,7 @@ type changeRecord struct {
 
 func recordOf(e Event) record {
 	r := record{
-		At: e.At, Kind: e.Kind, Severity: e.Severity, NodeID: e.NodeID, NodeName: e.NodeName,
+		At: e.At, Kind: e.Kind, Severity: e.Severity, NodeID: e.NodeID, NodeName: e.NodeName, GroupID: e.GroupID,
 		ActorKind: e.Actor.Kind, ActorID: e.Actor.ID, ActorName: e.Actor.Name, Subject: e.Subject, Message: e.Message,
 		From: e.From, To: e.To, PlanID: e.PlanID, Revision: e.Revision,
 	}
@@ -57,7 +58,7 @@ func recordOf(e Event) record {
 
 func (r record) event(id string) Event {
 	e := Event{
-		ID: id, At: r.At, Kind: r.Kind, Severity: r.Severity, NodeID: r.NodeID, NodeName: r.NodeName,
+		ID: id, At: r.At, Kind: r.Kind, Severity: r.Severity, NodeID: r.NodeID, NodeName: r.NodeName, GroupID: r.GroupID,
 		Actor: Actor{Kind: r.ActorKind, ID: r.ActorID, Name: r.ActorName}, Subject: r.Subject, Message: r.Message,
 		From: r.From, To: r.To, PlanID: r.PlanID, Revision: r.Revision,
 	}

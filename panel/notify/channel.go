@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"context"
 	"net/url"
 	"slices"
 	"time"
@@ -93,20 +92,14 @@ type Rules struct {
 	Kinds       []event.Kind
 }
 
-// groupOf returns the group of a node, "" for none. nil: there are no groups.
-type groupOf func(ctx context.Context, nodeID string) (string, error)
-
-// take reports whether the rules choose an event. An event of no node is not one of a named node's.
-func (r Rules) take(ctx context.Context, e event.Event, of groupOf) (bool, error) {
+// take reports whether the rules choose an event. An event of no node is not one of a named node's, and one of a node
+// belongs to the group that the node was in then.
+func (r Rules) take(e event.Event) bool {
 	if e.Severity.Rank() < r.MinSeverity.Rank() || len(r.Kinds) > 0 && !slices.Contains(r.Kinds, e.Kind) {
-		return false, nil
+		return false
 	}
-	if len(r.Nodes) == 0 && len(r.Groups) == 0 || slices.Contains(r.Nodes, e.NodeID) {
-		return true, nil
+	if len(r.Nodes) == 0 && len(r.Groups) == 0 {
+		return true
 	}
-	if len(r.Groups) == 0 || of == nil || e.NodeID == "" {
-		return false, nil
-	}
-	group, err := of(ctx, e.NodeID)
-	return group != "" && slices.Contains(r.Groups, group), err
+	return e.NodeID != "" && slices.Contains(r.Nodes, e.NodeID) || e.GroupID != "" && slices.Contains(r.Groups, e.GroupID)
 }

@@ -135,7 +135,7 @@ func (n *Notifier) makeSecret(in *Input) (Secret, error) {
 
 // edit applies the input and judges the receiver as far as it can be without looking its name up.
 func (n *Notifier) edit(c *Channel, in Input, found agents) error {
-	if err := in.apply(c, n.o.GroupOf); err != nil {
+	if err := in.apply(c); err != nil {
 		return err
 	}
 	if in.URL == nil && in.SMTP == nil {

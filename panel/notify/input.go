@@ -46,7 +46,7 @@ func give[T any](to *T, v *T) {
 }
 
 // apply changes the channel, or says what is wrong with what it would be.
-func (in Input) apply(c *Channel, of groupOf) error {
+func (in Input) apply(c *Channel) error {
 	var p problems
 	in.refuseForeign(c.Kind, &p)
 	old := *c
@@ -64,7 +64,7 @@ func (in Input) apply(c *Channel, of groupOf) error {
 	if c.Enabled && !old.Enabled || in.URL != nil {
 		c.DisabledReason = ""
 	}
-	c.validate(&p, of)
+	c.validate(&p)
 	return p.err()
 }
 

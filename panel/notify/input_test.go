@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -45,7 +44,6 @@ func TestInputsThatAreRefused(t *testing.T) {
 		"debounce":          {Input{Kind: new(Webhook), URL: new(Secret(good)), Debounce: new(16 * time.Minute)}, "debounce"},
 		"severity":          {Input{Kind: new(Webhook), URL: new(Secret(good)), Rules: &RulesInput{MinSeverity: new(event.Severity("bad"))}}, "rules.min_severity"},
 		"event kind":        {Input{Kind: new(Webhook), URL: new(Secret(good)), Rules: &RulesInput{Kinds: &[]event.Kind{"drift"}}}, "rules.kinds"},
-		"groups":            {Input{Kind: new(Webhook), URL: new(Secret(good)), Rules: &RulesInput{Groups: &[]string{"eu"}}}, "rules.groups"},
 		"mail host":         {mail(func(s *SMTPInput) { s.Host = new("a b") }), "smtp.host"},
 		"mail from":         {mail(func(s *SMTPInput) { s.From = new("a@example.org\r\nBcc: evil@example.com") }), "smtp.from"},
 		"mail to":           {mail(func(s *SMTPInput) { s.To = &[]string{"ops@example.org", "nobody"} }), "smtp.to[1]"},
@@ -71,7 +69,7 @@ func TestInputsThatAreRefused(t *testing.T) {
 }
 
 func TestChannelsAreChanged(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.GroupOf = func(context.Context, string) (string, error) { return "eu", nil } })
+	w := newWorld(t, nil)
 	ctx := t.Context()
 	c := w.create(Input{Name: new(" pager "), Rules: &RulesInput{Groups: &[]string{"eu", "eu"}, Nodes: &[]string{"b", "a"}}})
 	require.Equal(t, "pager", c.Name)
@@ -129,10 +127,7 @@ func TestPasswordStaysWithItsServer(t *testing.T) {
 }
 
 func TestRules(t *testing.T) {
-	of := func(_ context.Context, node string) (string, error) {
-		return map[string]string{"n1": "eu", "n2": "us"}[node], nil
-	}
-	warned := event.Event{Kind: event.DriftChanged, Severity: event.Warning, NodeID: "n1"}
+	warned := event.Event{Kind: event.DriftChanged, Severity: event.Warning, NodeID: "n1", GroupID: "eu"}
 	for name, tt := range map[string]struct {
 		rules Rules
 		edit  func(*event.Event)
@@ -148,18 +143,16 @@ func TestRules(t *testing.T) {
 		"group":                   {Rules{Groups: []string{"eu"}}, nil, true},
 		"other group":             {Rules{Groups: []string{"us"}}, nil, false},
 		"group beside other node": {Rules{Nodes: []string{"n2"}, Groups: []string{"eu"}}, nil, true},
-		"of no node":              {Rules{}, func(e *event.Event) { e.NodeID = "" }, true},
-		"of no node, one named":   {Rules{Nodes: []string{"n1"}, Groups: []string{""}}, func(e *event.Event) { e.NodeID = "" }, false},
-		"of no group":             {Rules{Groups: []string{""}}, func(e *event.Event) { e.NodeID = "n3" }, false},
+		"of no node":              {Rules{}, func(e *event.Event) { e.NodeID, e.GroupID = "", "" }, true},
+		"of no node, one named":   {Rules{Nodes: []string{"n1"}, Groups: []string{""}}, func(e *event.Event) { e.NodeID, e.GroupID = "", "" }, false},
+		"of no group":             {Rules{Groups: []string{""}}, func(e *event.Event) { e.GroupID = "" }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := warned
 			if tt.edit != nil {
 				tt.edit(&e)
 			}
-			got, err := tt.rules.take(t.Context(), e, of)
-			require.NoError(t, err)
-			require.Equal(t, tt.want, got)
+			require.Equal(t, tt.want, tt.rules.take(e))
 		})
 	}
 }

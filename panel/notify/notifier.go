@@ -38,9 +38,7 @@ type Options struct {
 	Log   Log         // required
 	// Agents returns the hosts that agents answer on, names and addresses; nil: there are none.
 	Agents func(ctx context.Context) ([]string, error)
-	// GroupOf returns the group of a node, "" for none; nil: there are no groups.
-	GroupOf func(ctx context.Context, nodeID string) (string, error)
-	Allow   Allow
+	Allow  Allow
 
 	Now          func() time.Time
 	Rand         io.Reader      // of ids and secrets

@@ -83,9 +83,7 @@ func (r *runner) collect(ctx context.Context) error {
 		wake := alarm(r.collector.next(), now)
 		select {
 		case e := <-r.events:
-			if err := r.look(ctx, e); err != nil {
-				return r.n.unlessEnded(ctx, err)
-			}
+			r.look(e)
 		case <-wake:
 		case <-ctx.Done():
 			return r.stop(ctx)
@@ -94,16 +92,11 @@ func (r *runner) collect(ctx context.Context) error {
 }
 
 // look takes an event in that the rules choose.
-func (r *runner) look(ctx context.Context, e event.Event) error {
-	chosen, err := r.channel.Rules.take(ctx, e, r.n.o.GroupOf)
-	if err != nil {
-		return err
-	}
+func (r *runner) look(e event.Event) {
 	r.position = e.ID
-	if chosen {
+	if r.channel.Rules.take(e) {
 		r.collector.add(e, r.n.o.Now())
 	}
-	return nil
 }
 
 // stopTimeout bounds what is written after the end.

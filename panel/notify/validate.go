@@ -23,7 +23,7 @@ const (
 	maxRules      = 1000 // entries of one list
 )
 
-func (c *Channel) validate(p *problems, of groupOf) {
+func (c *Channel) validate(p *problems) {
 	c.Name = p.name(c.Name)
 	switch c.Kind {
 	case Webhook, Slack:
@@ -41,7 +41,7 @@ func (c *Channel) validate(p *problems, of groupOf) {
 	if c.Debounce < 0 || c.Debounce > MaxDebounce {
 		p.add("debounce", "%s is out of range: expected 0s to 15m", c.Debounce)
 	}
-	c.Rules.validate(p, of)
+	c.Rules.validate(p)
 }
 
 func (p *problems) name(s string) string {
@@ -169,7 +169,7 @@ func isDomain(s string) bool {
 	return true
 }
 
-func (r *Rules) validate(p *problems, of groupOf) {
+func (r *Rules) validate(p *problems) {
 	for field, n := range map[string]int{"rules.nodes": len(r.Nodes), "rules.groups": len(r.Groups), "rules.kinds": len(r.Kinds)} {
 		if n > maxRules {
 			p.add(field, "has %d entries: %d at most", n, maxRules)
@@ -183,9 +183,6 @@ func (r *Rules) validate(p *problems, of groupOf) {
 			p.add("rules.kinds", "%q is none: expected %s", clip(string(k), 60), listed(event.Kinds()))
 			break
 		}
-	}
-	if len(r.Groups) > 0 && of == nil {
-		p.add("rules.groups", "this panel has no groups of nodes: name nodes")
 	}
 }
 
