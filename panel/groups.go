@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/wgfleet/wgfleet/panel/notify"
 	"github.com/wgfleet/wgfleet/store"
 )
 
@@ -116,7 +117,7 @@ func (s *Service) changeGroup(ctx context.Context, tx store.Tx, id string, in Gr
 	return g, u, err
 }
 
-// DeleteGroup forgets a group that no node is in.
+// DeleteGroup forgets a group that no node is in and no notification channel names.
 func (s *Service) DeleteGroup(ctx context.Context, id string) error {
 	return s.o.Store.Update(ctx, func(tx store.Tx) error {
 		g, err := getGroup(tx, id)
@@ -129,6 +130,13 @@ func (s *Service) DeleteGroup(ctx context.Context, id string) error {
 		}
 		if n := len(u.nodes); n > 0 {
 			return conflictf("%s in group %q: take them out of it first", counted(n, "node is", "nodes are"), g.Name)
+		}
+		c, named, err := notify.NamesGroup(tx, id)
+		if err != nil {
+			return err
+		}
+		if named {
+			return conflictf("the rules of the notification channel %q name group %q: take it out of them first", c.Name, g.Name)
 		}
 		return errors.Join(groupNames.Release(tx, nameKey(g.Name), id), groupTable.Delete(tx, id))
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/panel/event"
+	"github.com/wgfleet/wgfleet/panel/notify"
 	"github.com/wgfleet/wgfleet/panel/policy"
 	"github.com/wgfleet/wgfleet/store"
 )
@@ -265,8 +266,9 @@ func (s *Service) DeleteNode(ctx context.Context, id string) error {
 		return err
 	}
 	limit := math.MaxInt
+	var ended []notify.Ended
 	for left := true; left; {
-		left, err = s.deletePeersOf(ctx, id, limit)
+		left, ended, err = s.deletePeersOf(ctx, id, limit)
 		if errors.Is(err, store.ErrTooLarge) && limit > deleteBatch {
 			left, limit = true, deleteBatch // more than the store takes at once
 		} else if err != nil {
@@ -287,16 +289,17 @@ func (s *Service) DeleteNode(ctx context.Context, id string) error {
 	s.tell(ctx, v.Node, event.Event{
 		Kind: event.DesiredChanged, Severity: event.Info, Message: fmt.Sprintf("the node was deleted, with %d peers", v.PeerCount),
 	})
+	s.notifier.TellEnded(ctx, ended)
 	return nil
 }
 
 // deleteBatch is how many peers one transaction forgets where one can't forget all.
 const deleteBatch = 1000
 
-// deletePeersOf forgets up to limit peers and, with the last of them, the node.
-func (s *Service) deletePeersOf(ctx context.Context, id string, limit int) (left bool, err error) {
+// deletePeersOf forgets up to limit peers and, with the last of them, the node; that may end notification channels.
+func (s *Service) deletePeersOf(ctx context.Context, id string, limit int) (left bool, ended []notify.Ended, err error) {
 	err = s.o.Store.Update(ctx, func(tx store.Tx) error {
-		left = false
+		left, ended = false, nil
 		r, err := getNode(tx, id)
 		if err != nil {
 			return err
@@ -319,6 +322,9 @@ func (s *Service) deletePeersOf(ctx context.Context, id string, limit int) (left
 			return err
 		}
 		if !left {
+			if ended, err = s.notifier.ForgetNode(tx, id); err != nil {
+				return err
+			}
 			return forgetNode(tx, r.node(id, nil))
 		}
 		next := r
@@ -326,7 +332,7 @@ func (s *Service) deletePeersOf(ctx context.Context, id string, limit int) (left
 		_, err = s.revise(ctx, tx, id, r, next, gone, "the node is being deleted")
 		return err
 	})
-	return left, err
+	return left, ended, err
 }
 
 // forgetNode drops a node that has no peers any more, with all that is kept of it.

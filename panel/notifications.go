@@ -51,9 +51,18 @@ func (s *Service) CreateChannel(ctx context.Context, in notify.Input) (notify.Ch
 	return c, made, ofNotify(err)
 }
 
-// UpdateChannel changes what the input names.
+// UpdateChannel changes what the input names. One that is to be enabled may have been disabled because a node is gone
+// that its rules name still: all of them are checked then.
 func (s *Service) UpdateChannel(ctx context.Context, id string, in notify.Input) (notify.Channel, notify.Secret, error) {
-	if err := s.checkRules(ctx, in.Rules); err != nil {
+	rules := in.Rules
+	if in.Enabled != nil && *in.Enabled {
+		c, err := s.notifier.Channel(ctx, id)
+		if err != nil {
+			return notify.Channel{}, "", ofNotify(err)
+		}
+		rules = c.Rules.With(in.Rules)
+	}
+	if err := s.checkRules(ctx, rules); err != nil {
 		return notify.Channel{}, "", err
 	}
 	c, made, err := s.notifier.Update(ctx, id, in)

@@ -125,3 +125,51 @@ func TestEventsSayTheirGroup(t *testing.T) {
 	cancel()
 	require.NoError(t, <-ended)
 }
+
+// What is deleted is in no rules: a group that is named stays, a node goes out of them, and the last one that is named
+// disables, for without it the channel would be told of all.
+func TestRulesNameWhatThereIs(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	g, err := w.CreateGroup(ctx, GroupInput{Name: new("eu")})
+	require.NoError(t, err)
+	channel := func(name string, nodes, groups []string) notify.Channel {
+		c, _, err := w.CreateChannel(ctx, notify.Input{
+			Name: new(name), Kind: new(notify.Slack), URL: new(notify.Secret("https://203.0.113.7/x")),
+			Rules: &notify.RulesInput{Nodes: &nodes, Groups: &groups},
+		})
+		require.NoError(t, err)
+		return c
+	}
+	other, _, err := w.CreateNode(ctx, NodeInput{Name: new("other"), AgentURL: new("http://192.0.2.1:8080")})
+	require.NoError(t, err)
+	one, two, both := channel("one", []string{w.id}, nil), channel("two", []string{w.id, other.ID}, nil), channel("both", []string{w.id}, []string{g.ID})
+
+	err = w.DeleteGroup(ctx, g.ID)
+	require.ErrorIs(t, err, ErrConflict)
+	require.ErrorContains(t, err, `the rules of the notification channel "both" name group "eu"`)
+
+	require.NoError(t, w.DeleteNode(ctx, w.id))
+	state := func(c notify.Channel) []any {
+		c, err := w.Channel(ctx, c.ID)
+		require.NoError(t, err)
+		return []any{c.Enabled, c.DisabledReason, c.Rules.Nodes}
+	}
+	require.Equal(t, []any{false, "the last node that its rules name was deleted", []string{w.id}}, state(one))
+	require.Equal(t, []any{true, "", []string{other.ID}}, state(two))
+	require.Equal(t, []any{true, "", []string(nil)}, state(both))
+	events, _, err := w.Events(ctx, event.Filter{}, Page{})
+	require.NoError(t, err)
+	require.Equal(t, []event.Kind{event.NotificationFailed, event.DesiredChanged}, []event.Kind{events[0].Kind, events[1].Kind})
+	require.Contains(t, events[0].Message, "the channel one is disabled")
+
+	_, _, err = w.UpdateChannel(ctx, one.ID, notify.Input{Enabled: new(true)})
+	require.ErrorContains(t, err, "there is no node")
+	_, _, err = w.UpdateChannel(ctx, one.ID, notify.Input{Enabled: new(true), Rules: &notify.RulesInput{Nodes: &[]string{other.ID}}})
+	require.NoError(t, err)
+	require.Equal(t, []any{true, "", []string{other.ID}}, state(one))
+
+	_, _, err = w.UpdateChannel(ctx, both.ID, notify.Input{Rules: &notify.RulesInput{Groups: &[]string{}}})
+	require.NoError(t, err)
+	require.NoError(t, w.DeleteGroup(ctx, g.ID))
+}
