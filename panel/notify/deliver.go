@@ -17,6 +17,7 @@ const (
 	firstBackoff  = 10 * time.Second
 	maxBackoff    = 5 * time.Hour
 	maxRetryAfter = 24 * time.Hour
+	maxAge        = 36 * time.Hour // of a delivery at its last attempt, however late the receiver asks for it
 )
 
 // backoff is the time until the next attempt after so many: 10 s, then three times as long each time, up to 5 h,
@@ -67,10 +68,11 @@ func (r *deliveryRecord) after(o outcome, now time.Time, random float64) {
 	switch {
 	case o.done:
 		r.Status = Delivered
-	case o.gone || o.final || r.Attempts >= maxAttempts:
+	case o.gone || o.final || r.Attempts >= maxAttempts || now.Sub(r.At) >= maxAge:
 		r.Status = Failed
 	default:
-		r.NextAttempt = now.Add(max(backoff(r.Attempts, random), o.after))
+		pause := max(backoff(r.Attempts, random), o.after)
+		r.NextAttempt = now.Add(min(pause, r.At.Add(maxAge).Sub(now)))
 	}
 }
 
@@ -100,7 +102,7 @@ func (n *Notifier) settle(ctx context.Context, c Channel, id string, o outcome) 
 			s.why = o.err.Error()
 			s.lost, s.disabled, err = disable(tx, c, now, s.why)
 		}
-		return err
+		return errors.Join(err, owe(tx, id, s.told(c)))
 	})
 	if err != nil {
 		return err
@@ -148,9 +150,45 @@ func (n *Notifier) report(ctx context.Context, c Channel, id string, s settled) 
 	n.o.Logger.LogAttrs(ctx, level, "a notification was attempted", slog.String("channel", c.ID), slog.String("name", c.Name),
 		slog.String("delivery", id), slog.String("status", string(r.Status)), slog.Int("attempts", r.Attempts), slog.Int("code", r.Code),
 		slog.String("error", r.Error), slog.Bool("disabled", s.disabled))
-	if message := s.told(c); message != "" {
-		n.tellFailed(ctx, message)
+	n.pay(ctx, id, s.told(c))
+}
+
+// owe keeps what is to be said of a failure in the transaction that ends the delivery: the process may end before it
+// is said.
+func owe(tx store.Tx, id, message string) error {
+	if message == "" {
+		return nil
 	}
+	return owedTable.Put(tx, id, owedRecord{Message: message})
+}
+
+// pay says what was owed. What can't be said now is said by the next Run.
+func (n *Notifier) pay(ctx context.Context, id, message string) {
+	if message == "" || !n.tellFailed(ctx, message) {
+		return
+	}
+	if err := n.o.Store.Update(ctx, func(tx store.Tx) error { return owedTable.Delete(tx, id) }); err != nil {
+		n.o.Logger.LogAttrs(ctx, slog.LevelError, "a failure will be told again", slog.String("delivery", id), slog.String("error", err.Error()))
+	}
+}
+
+// payAll says what an earlier process owed.
+func (n *Notifier) payAll(ctx context.Context) error {
+	var owed []store.Row[owedRecord]
+	err := n.o.Store.View(ctx, func(tx store.Tx) error {
+		owed = nil
+		for row, err := range owedTable.All(tx, "") {
+			if err != nil {
+				return err
+			}
+			owed = append(owed, row)
+		}
+		return nil
+	})
+	for _, row := range owed {
+		n.pay(ctx, row.ID, row.Value.Message)
+	}
+	return err
 }
 
 // told is what is said of a failure; "" where nothing is.
@@ -165,15 +203,17 @@ func (s settled) told(c Channel) string {
 	return ""
 }
 
-// tellFailed says to the log, and so to other channels, what somebody is not told.
-func (n *Notifier) tellFailed(ctx context.Context, message string) {
+// tellFailed says to the log, and so to other channels, what somebody is not told, and reports whether it is kept.
+func (n *Notifier) tellFailed(ctx context.Context, message string) bool {
 	e := event.Event{
 		Kind: event.NotificationFailed, Severity: event.Warning, Actor: event.Actor{Kind: event.ActorSystem, Name: "notify"}, Message: message,
 	}
-	if err := n.o.Log.Append(ctx, e); err != nil {
+	err := n.o.Log.Append(ctx, e)
+	if err != nil {
 		n.o.Logger.LogAttrs(ctx, slog.LevelError, "an event was not kept", slog.String("kind", string(e.Kind)),
 			slog.String("message", e.Message), slog.String("error", err.Error()))
 	}
+	return err == nil
 }
 
 // Test sends a test to the channel now, enabled or not, and tells what came of it. It is tried once.

@@ -185,7 +185,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 		}
 	}()
 	channels, err := n.allChannels(ctx)
-	if err != nil {
+	if err = errors.Join(err, n.payAll(ctx)); err != nil {
 		return n.unlessEnded(ctx, err)
 	}
 	for _, c := range channels {
@@ -198,13 +198,21 @@ func (n *Notifier) Run(ctx context.Context) error {
 		case <-n.news:
 		}
 		for id, done := range n.takeChanged() {
-			if r, ok := all[id]; ok {
-				r.stop(errChanged)
-				<-r.done
-			}
-			all[id] = n.start(ctx, id)
+			n.restart(ctx, all, id)
 			close(done)
 		}
+	}
+}
+
+// restart begins a channel anew with what it is by now; one that is deleted is forgotten.
+func (n *Notifier) restart(ctx context.Context, all map[string]running, id string) {
+	if r, ok := all[id]; ok {
+		r.stop(errChanged)
+		<-r.done
+		delete(all, id)
+	}
+	if _, err := n.Channel(ctx, id); !errors.Is(err, ErrNotFound) {
+		all[id] = n.start(ctx, id)
 	}
 }
 

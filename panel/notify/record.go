@@ -13,6 +13,7 @@ var (
 	progressTable = store.NewTable[progressRecord]("notify-progress") // by channel
 	deliveryTable = store.NewTable[deliveryRecord]("notify-delivery") // in a channel
 	payloadTable  = store.NewTable[payload]("notify-payload")         // in a channel, of what is still to be sent
+	owedTable     = store.NewTable[owedRecord]("notify-owed")         // by delivery, of what is to be said in the log of events
 	channelNames  = store.NewUnique("notify-name")                    // hashed
 )
 
@@ -130,6 +131,11 @@ func (r deliveryRecord) delivery(id string) Delivery {
 		ID: id, Status: r.Status, Test: r.Test, EventIDs: r.EventIDs, Events: r.Events, Attempts: r.Attempts, Code: r.Code,
 		Reply: r.Reply, Error: r.Error, NextAttempt: r.NextAttempt, At: r.At, UpdatedAt: r.UpdatedAt,
 	}
+}
+
+// owedRecord is the sentence of an event that says what somebody is not told.
+type owedRecord struct {
+	Message string `json:"message"`
 }
 
 // payload is what is sent, the same at each attempt.

@@ -132,7 +132,7 @@ func TestRetriesEnd(t *testing.T) {
 
 // Twelve tries within about a day.
 func TestBackoff(t *testing.T) {
-	r := deliveryRecord{Status: Pending}
+	r := deliveryRecord{Status: Pending, At: began}
 	now := began
 	var pauses []time.Duration
 	for r.Status == Pending {
@@ -153,11 +153,66 @@ func TestBackoffHasJitterAndACap(t *testing.T) {
 	require.Equal(t, 12*time.Second, backoff(1, 1))
 	require.Equal(t, maxBackoff, backoff(50, 0.5))
 	var r deliveryRecord
-	r.Status = Pending
+	r.Status, r.At = Pending, began
 	r.after(outcome{after: time.Hour, err: errors.New("x")}, began, 0.5)
 	require.Equal(t, began.Add(time.Hour), r.NextAttempt, "as late as the receiver asks for")
 	r.after(outcome{after: time.Second, err: errors.New("x")}, began, 0.5)
 	require.Equal(t, began.Add(30*time.Second), r.NextAttempt)
+}
+
+// A receiver that asks for ever later attempts does not stretch a delivery.
+func TestDeliveriesEnd(t *testing.T) {
+	r := deliveryRecord{Status: Pending, At: began}
+	now := began
+	for r.Status == Pending {
+		r.after(outcome{after: maxRetryAfter, err: errors.New("x")}, now, 0.5)
+		if r.Status == Pending {
+			now = r.NextAttempt
+		}
+	}
+	require.Equal(t, []any{maxAge, 3, Failed}, []any{now.Sub(began), r.Attempts, r.Status})
+}
+
+// brokenLog keeps nothing.
+type brokenLog struct{ *event.Log }
+
+func (brokenLog) Append(context.Context, ...event.Event) error { return errors.New("the disk is full") }
+
+// The process ends after a delivery was given up and before that was said: the next one says it, once.
+func TestFailuresAreToldAfterARestart(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world, p *post) {
+		w.again(func(o *Options) { o.Log = brokenLog{w.log} })
+		w.Notifier.send = p.send
+		c := w.create(Input{Name: new("pager"), Debounce: new(time.Duration(0)), Rules: &RulesInput{Kinds: &[]event.Kind{event.PlanMade}}})
+		p.set(func(int) outcome { o := broken(0); o.final = true; return o })
+		w.run()
+		calm()
+		w.happen(planned("a"))
+		calm()
+		w.stop()
+		require.Equal(t, Failed, w.deliveries(c)[0].Status)
+		require.Len(t, w.events(), 1)
+		for range 2 {
+			w.again(nil)
+			w.run()
+			calm()
+			w.stop()
+			require.Len(t, w.events(), 2)
+		}
+		require.Equal(t, "the channel pager was not told of 1 events, after 1 attempts: the receiver answered 500", w.events()[0].Message)
+	})
+}
+
+// A channel that is deleted leaves nothing behind.
+func TestDeletedChannelsAreForgotten(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.create(Input{})
+	all := map[string]running{}
+	w.restart(t.Context(), all, c.ID)
+	require.Len(t, all, 1)
+	require.NoError(t, w.Delete(t.Context(), c.ID))
+	w.restart(t.Context(), all, c.ID)
+	require.Empty(t, all)
 }
 
 // The panel stops while one delivery waits for its next try and other events are still collected: the next process

@@ -80,7 +80,7 @@ func (s *Server) presetRoutes() []route {
 		{method: http.MethodPost, path: groups, summary: "Create a group", role: roleAdmin, errors: conflicts, action: op(s.createGroup)},
 		{method: http.MethodGet, path: group, summary: "Show a group", role: roleViewer, action: op(s.getGroup)},
 		{method: http.MethodPut, path: group, summary: "Change what the body names, for all of its nodes; null clears an override", role: roleAdmin, errors: conflicts, action: op(s.updateGroup)},
-		{method: http.MethodDelete, path: group, summary: "Delete a group that no node is in", role: roleAdmin, errors: conflicts, action: op(s.deleteGroup)},
+		{method: http.MethodDelete, path: group, summary: "Delete a group that no node is in and no notification channel names", role: roleAdmin, errors: conflicts, action: op(s.deleteGroup)},
 		{method: http.MethodPost, path: group + "/preview", summary: "What the same body as PUT would do; nothing is kept", role: roleAdmin, errors: conflicts, action: op(s.previewGroup)},
 		{method: http.MethodGet, path: templates, summary: "List templates for nodes and peers", role: roleViewer, query: pageQuery, action: op(s.listTemplates)},
 		{method: http.MethodPost, path: templates, summary: "Create a template", role: roleAdmin, errors: conflicts, action: op(s.createTemplate)},
