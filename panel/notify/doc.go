@@ -5,7 +5,7 @@
 // nodes but their ids and the hosts that agents answer on. Each channel follows the log of events by itself, with a
 // cursor in the store, and has a queue of its own: a receiver that is slow or dead delays no other. What was collected
 // for a moment (Channel.Debounce) becomes one delivery; it is tried until the receiver takes it, always under the
-// same id, for about a day. So each event is told at least once, or it is told that it was not.
+// same id, for about a day, a day and a half at most. So each event is told at least once, or it is told that it was not.
 //
 // It refuses to connect to loopback, link-local and multicast addresses, to the metadata services of clouds, and to
 // the agents, whatever name led there; Allow makes exceptions. Where an agent's name can't be looked up and never could

@@ -23,8 +23,9 @@ func NamesGroup(tx store.Tx, group string) (c Channel, ok bool, err error) {
 
 // Ended is a channel that was disabled because nothing is left that its rules name.
 type Ended struct {
-	channel Channel
-	lost    int // events that it is not told of
+	channel string
+	owed    string // id of what is to be said of it
+	message string
 }
 
 // ForgetNode takes a node out of all rules, within the transaction that deletes it. Rules without a name would choose
@@ -46,11 +47,11 @@ func (n *Notifier) ForgetNode(tx store.Tx, node string) (ended []Ended, err erro
 			c.Rules.Nodes = slices.DeleteFunc(c.Rules.Nodes, func(id string) bool { return id == node })
 		case c.Enabled:
 			c.Enabled, c.DisabledReason = false, "the last node that its rules name was deleted"
-			lost, err := giveUp(tx, c.ID, now, c.DisabledReason)
+			e, err := n.end(tx, c)
 			if err != nil {
 				return nil, err
 			}
-			ended = append(ended, Ended{channel: c, lost: lost})
+			ended = append(ended, e)
 		}
 		c.UpdatedAt = now
 		if err := channelTable.Put(tx, c.ID, recordOf(c)); err != nil {
@@ -60,11 +61,25 @@ func (n *Notifier) ForgetNode(tx store.Tx, node string) (ended []Ended, err erro
 	return ended, nil
 }
 
+// end gives up what a channel has not delivered that is disabled now.
+func (n *Notifier) end(tx store.Tx, c Channel) (Ended, error) {
+	lost, err := giveUp(tx, c.ID, n.now(), c.DisabledReason)
+	if err != nil {
+		return Ended{}, err
+	}
+	id, err := n.newID()
+	if err != nil {
+		return Ended{}, err
+	}
+	message := fmt.Sprintf("the channel %s is disabled, and was not told of %d events: %s", c.Name, lost, c.DisabledReason)
+	return Ended{channel: c.ID, owed: id, message: message}, owe(tx, id, message)
+}
+
 // TellEnded says to the log, and so to other channels, that channels were disabled.
 func (n *Notifier) TellEnded(ctx context.Context, ended []Ended) {
 	for _, e := range ended {
-		n.tellFailed(ctx, fmt.Sprintf("the channel %s is disabled, and was not told of %d events: %s", e.channel.Name, e.lost, e.channel.DisabledReason))
-		n.touch(ctx, e.channel.ID)
+		n.pay(ctx, e.owed, e.message)
+		n.touch(ctx, e.channel)
 	}
 }
 
