@@ -94,10 +94,11 @@ func (s *Service) adopted(st *nodeState, seen drift.Peer, psk engine.SecretKey, 
 	if err != nil {
 		return peerChange{}, err
 	}
+	_, orphaned := st.former[seen.PublicKey]
 	return peerChange{after: &Peer{
 		ID: id, NodeID: st.node.ID, Name: defaultName("adopted", seen.PublicKey), PublicKey: seen.PublicKey, PresharedKey: psk,
 		AllowedIPs: slices.DeleteFunc(slices.Clone(seen.AllowedIPs), func(ip netip.Prefix) bool { return slices.Contains(lost, ip) }),
-		Keepalive:  &seen.Keepalive, Enabled: true, CreatedAt: now, UpdatedAt: now,
+		Keepalive:  &seen.Keepalive, Enabled: true, Adopted: !orphaned, CreatedAt: now, UpdatedAt: now,
 	}}, nil
 }
 

@@ -23,6 +23,8 @@ type formerRecord struct {
 	PeerID string    `json:"peer_id"`
 	Name   string    `json:"name"`
 	At     time.Time `json:"at"`
+	// RolledBack: see drift.Former.
+	RolledBack bool `json:"rolled_back,omitempty"`
 }
 
 var formerTable = store.NewTable[formerRecord]("former") // in a node
@@ -52,12 +54,17 @@ func turnover(changes []peerChange) (leave []*Peer, come []wgtypes.Key) {
 	return leave, come
 }
 
-// keepFormers keeps who leaves, and forgets of who comes that they once left.
-func keepFormers(tx store.Tx, nodeID string, changes []peerChange, at time.Time) error {
+// keepFormers keeps who leaves, and forgets of who comes that they once left. A rollback that undoes an
+// adoption leaves no former peer: the node's own peer is foreign again.
+func keepFormers(tx store.Tx, nodeID string, changes []peerChange, w peerWrite) error {
 	table := formerTable.In(nodeID)
 	leave, come := turnover(changes)
 	for _, p := range leave {
-		if err := table.Put(tx, formerID(p.PublicKey), formerRecord{PeerID: p.ID, Name: p.Name, At: at}); err != nil {
+		if w.rollback && p.Adopted {
+			continue
+		}
+		r := formerRecord{PeerID: p.ID, Name: p.Name, At: w.now, RolledBack: w.rollback}
+		if err := table.Put(tx, formerID(p.PublicKey), r); err != nil {
 			return err
 		}
 	}
@@ -75,10 +82,30 @@ func keepFormers(tx store.Tx, nodeID string, changes []peerChange, at time.Time)
 	return nil
 }
 
+// partings says what becomes of the peers on the node that a rollback takes from the panel.
+func partings(changes []peerChange) (out []string) {
+	leave, _ := turnover(changes)
+	adopted := 0
+	for _, p := range leave {
+		if p.Adopted {
+			adopted++
+		}
+	}
+	if adopted > 0 {
+		out = append(out, counted(adopted, "adopted peer becomes", "adopted peers become")+
+			" foreign again: on the node until somebody, or a policy with prune_foreign, removes them")
+	}
+	if made := len(leave) - adopted; made > 0 {
+		out = append(out, counted(made, "peer becomes", "peers become")+
+			" orphaned: on the node until somebody, or a policy with prune_orphaned, removes them")
+	}
+	return out
+}
+
 func formerID(k wgtypes.Key) string { return hex.EncodeToString(k[:]) }
 
 func (r formerRecord) former() drift.Former {
-	return drift.Former{PeerID: r.PeerID, Name: r.Name, Why: drift.Deleted, At: r.At}
+	return drift.Former{PeerID: r.PeerID, Name: r.Name, Why: drift.Deleted, At: r.At, RolledBack: r.RolledBack}
 }
 
 // formersOf reads the former peers of a node.

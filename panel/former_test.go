@@ -94,3 +94,92 @@ func TestFormersAreBoundAndGoWithTheirNode(t *testing.T) {
 	require.NoError(t, w.DeleteNode(t.Context(), w.id))
 	require.Empty(t, names())
 }
+
+// adopting is a node with nine peers of its own, which the panel adopts, and one of the panel's.
+func adopting(t *testing.T) (w *world, before uint64) {
+	t.Helper()
+	w = newWorld(t)
+	w.create("ann", nil)
+	for i := range 9 {
+		w.write(engine.PeerChange{After: &engine.Peer{PublicKey: publicKey(fmt.Sprint(i)), AllowedIPs: prefixesOf(fmt.Sprintf("10.9.0.%d/32", i))}})
+	}
+	before = w.revision()
+	require.Len(t, w.reconcile(ReconcileOptions{AdoptUnknown: true}).Adopted, 9)
+	return w, before
+}
+
+func (w *world) origins() map[string]int {
+	w.t.Helper()
+	out := map[string]int{}
+	for _, p := range w.drift().Unknown {
+		out[p.Origin]++
+	}
+	return out
+}
+
+// What the host had before the panel is the host's again when an adoption is undone; healing leaves it alone.
+func TestAnAdoptionThatIsRolledBackMakesNoOrphans(t *testing.T) {
+	w, before := adopting(t)
+	plan, err := w.Rollback(t.Context(), w.id, before, "")
+	require.NoError(t, err)
+	require.Contains(t, plan.Warnings, "9 adopted peers become foreign again: on the node until somebody, or a policy with prune_foreign, removes them")
+	adopted := w.revision()
+	_, err = w.Rollback(t.Context(), w.id, before, plan.PlanID)
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{drift.Foreign: 9}, w.origins())
+	w.policy(heals(PolicyInput{}))
+	k := &keeper{s: w.Service, nodeID: w.id}
+	k.step(t.Context())
+	k.step(t.Context())
+	require.Len(t, w.peers(), 10)
+
+	// Forward again, they are the panel's; one that a person deletes is orphaned, and so is another key of one.
+	_, err = w.back(t.Context(), w.id, adopted)
+	require.NoError(t, err)
+	require.Empty(t, w.origins())
+	peers, _, err := w.Peers(t.Context(), w.id, Page{})
+	require.NoError(t, err)
+	gone, changed := peers[1], peers[2]
+	back, _ := w.peer(gone.PublicKey)
+	require.NoError(t, w.DeletePeer(t.Context(), w.id, gone.ID, false))
+	w.write(engine.PeerChange{After: &back})
+	_, err = w.UpdatePeer(t.Context(), w.id, changed.ID, PeerInput{PrivateKey: new(testKey("new").Reveal().String())})
+	require.NoError(t, err)
+	_, err = w.back(t.Context(), w.id, before)
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{drift.Foreign: 7, drift.Orphaned: 2}, w.origins())
+	require.Len(t, w.reconcile(ReconcileOptions{AdoptUnknown: true}).Adopted, 9)
+	_, err = w.back(t.Context(), w.id, before)
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{drift.Foreign: 7, drift.Orphaned: 2}, w.origins(), "as it was before it was adopted")
+}
+
+// Nobody named the peers that leave with a rollback: healing removes no more of them than of strangers.
+func TestPeersThatARollbackTookAwayAreNoRevocations(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy PolicyInput
+		left   int
+	}{
+		"too many at once": {heals(PolicyInput{MaxDeletePercent: set(50)}), 10},
+		"suspended":        {heals(PolicyInput{MaxDeletePercent: set(100), SuspendedUntil: set(time.Now().Add(time.Hour))}), 10},
+		"as many as may":   {heals(PolicyInput{MaxDeletePercent: set(90)}), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.create("ann", nil)
+			before := w.revision()
+			for i := range 9 {
+				w.create(fmt.Sprint(i), nil)
+			}
+			plan, err := w.Rollback(t.Context(), w.id, before, "")
+			require.NoError(t, err)
+			require.Contains(t, plan.Warnings, "9 peers become orphaned: on the node until somebody, or a policy with prune_orphaned, removes them")
+			_, err = w.Rollback(t.Context(), w.id, before, plan.PlanID)
+			require.NoError(t, err)
+			require.Equal(t, map[string]int{drift.Orphaned: 9}, w.origins())
+			w.policy(c.policy)
+			(&keeper{s: w.Service, nodeID: w.id}).step(t.Context())
+			require.Len(t, w.peers(), c.left)
+		})
+	}
+}

@@ -59,8 +59,8 @@ func (s *Service) heal(ctx context.Context, n Node, p policy.Policy, state polic
 func (h *healing) choose(ctx context.Context, s *Service, st *nodeState, l look, whole drift.Plan) []string {
 	orphan := func(step drift.Step) bool {
 		key, err := wgtypes.ParseKey(step.PublicKey)
-		_, former := l.desired.Former[key]
-		return err == nil && former
+		former, ok := l.desired.Former[key]
+		return err == nil && ok && !former.RolledBack // of those who left in a mass as many go as of strangers
 	}
 	safe, taking := safeSteps(whole)
 	revoking := only(safe, func(step drift.Step) bool { return step.Op == drift.OpRemove && orphan(step) })

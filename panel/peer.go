@@ -25,6 +25,7 @@ type Peer struct {
 	TemplateID        string    // of kind peer; "": none
 	Enabled           bool      // a disabled peer is not desired on the node
 	ExpiresAt         time.Time // nor is one from this second on; zero: never
+	Adopted           bool      // the node had this key before the panel did, as a foreign peer
 	CreatedAt         time.Time
 	UpdatedAt         time.Time
 }

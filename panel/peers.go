@@ -193,7 +193,7 @@ func (s *Service) storePeers(ctx context.Context, nodeID, why string, changes []
 			return err
 		}
 		next := r
-		if err := putPeers(tx, nodeID, &next, changes, limited, s.now()); err != nil {
+		if err := putPeers(tx, nodeID, &next, changes, peerWrite{limited: limited, now: s.now()}); err != nil {
 			return err
 		}
 		rev, err = s.revise(ctx, tx, nodeID, r, next, changes, why)
@@ -205,10 +205,17 @@ func (s *Service) storePeers(ctx context.Context, nodeID, why string, changes []
 	return rev, err
 }
 
+// peerWrite is how peers are written.
+type peerWrite struct {
+	limited  bool // not more than the node may have
+	rollback bool // it undoes what was done since a revision
+	now      time.Time
+}
+
 // putPeers writes the changes of peers and counts them. What leaves does so before what comes, so that an
 // allowed IP may move.
-func putPeers(tx store.Tx, nodeID string, r *nodeRecord, changes []peerChange, limited bool, now time.Time) error {
-	if err := errors.Join(keepFormers(tx, nodeID, changes, now), keepDeadlines(tx, changes)); err != nil {
+func putPeers(tx store.Tx, nodeID string, r *nodeRecord, changes []peerChange, w peerWrite) error {
+	if err := errors.Join(keepFormers(tx, nodeID, changes, w), keepDeadlines(tx, changes)); err != nil {
 		return err
 	}
 	for _, c := range changes {
@@ -225,7 +232,7 @@ func putPeers(tx store.Tx, nodeID string, r *nodeRecord, changes []peerChange, l
 			continue
 		}
 		r.PeerCount++
-		if limited && r.MaxPeers > 0 && r.PeerCount > r.MaxPeers {
+		if w.limited && r.MaxPeers > 0 && r.PeerCount > r.MaxPeers {
 			return &refusal{kind: errFull, reason: fmt.Sprintf("node %s has %d peers, as many as max_peers allows", r.Name, r.MaxPeers)}
 		}
 		if err := insertPeer(tx, *c.after); err != nil {

@@ -108,7 +108,7 @@ func (s *Service) UpdatePeer(ctx context.Context, nodeID, peerID string, in Peer
 	if err := in.apply(&after, s.o.Rand, now); err != nil {
 		return PeerView{}, err
 	}
-	after.UpdatedAt = now
+	after.UpdatedAt, after.Adopted = now, before.Adopted && after.PublicKey == before.PublicKey
 	return s.writePeer(ctx, st, before, &after, in.AllowOffline)
 }
 

@@ -98,6 +98,7 @@ type peerRecord struct {
 	TemplateID        string         `json:"template_id,omitempty"`
 	Enabled           bool           `json:"enabled"`
 	ExpiresAt         time.Time      `json:"expires_at,omitzero"`
+	Adopted           bool           `json:"adopted,omitempty"`
 	CreatedAt         time.Time      `json:"created_at"`
 	UpdatedAt         time.Time      `json:"updated_at"`
 }
@@ -168,7 +169,8 @@ func recordOfPeer(p Peer) peerRecord {
 	return peerRecord{
 		Name: p.Name, PublicKey: p.PublicKey[:], PrivateKey: secretBytes(p.PrivateKey), PresharedKey: secretBytes(p.PresharedKey),
 		AllowedIPs: p.AllowedIPs, Keepalive: p.Keepalive, DNS: p.DNS, MTU: p.MTU, EndpointAllowedIP: p.EndpointAllowedIP,
-		TemplateID: p.TemplateID, Enabled: p.Enabled, ExpiresAt: p.ExpiresAt, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
+		TemplateID: p.TemplateID, Enabled: p.Enabled, ExpiresAt: p.ExpiresAt, Adopted: p.Adopted,
+		CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
 	}
 }
 
@@ -177,7 +179,8 @@ func (r peerRecord) peer(nodeID, id string) Peer {
 		ID: id, Name: r.Name, NodeID: nodeID, PublicKey: keyOf(r.PublicKey),
 		PrivateKey: engine.NewSecretKey(keyOf(r.PrivateKey)), PresharedKey: engine.NewSecretKey(keyOf(r.PresharedKey)),
 		AllowedIPs: r.AllowedIPs, Keepalive: r.Keepalive, DNS: r.DNS, MTU: r.MTU, EndpointAllowedIP: r.EndpointAllowedIP,
-		TemplateID: r.TemplateID, Enabled: r.Enabled, ExpiresAt: r.ExpiresAt, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		TemplateID: r.TemplateID, Enabled: r.Enabled, ExpiresAt: r.ExpiresAt, Adopted: r.Adopted,
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 }
 

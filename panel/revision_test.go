@@ -398,7 +398,7 @@ func TestNoFieldIsForgotten(t *testing.T) {
 	desired := reflect.TypeFor[desiredRecord]()
 	interfaceFields := reflect.TypeFor[wishRecord]().NumField()
 	require.Len(t, nodeFields(desiredRecord{}), desired.NumField()-1+interfaceFields)
-	require.Len(t, peerFields(nil), reflect.TypeFor[peerRecord]().NumField()-2, "all but its times")
+	require.Len(t, peerFields(nil), reflect.TypeFor[peerRecord]().NumField()-3, "all but its times, and where its key is from")
 }
 
 // Of keys no answer, event, error or log line tells more than that they are there.

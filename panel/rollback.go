@@ -142,7 +142,7 @@ func (s *Service) goBack(ctx context.Context, tx store.Tx, w *backWay) (revised,
 		func() error { return w.check(n) },
 		func() error { return renameNode(tx, old, n) },
 		func() error { return n.refer(tx, old) },
-		func() error { return putPeers(tx, w.id, &next, w.changes, false, w.now) },
+		func() error { return putPeers(tx, w.id, &next, w.changes, peerWrite{rollback: true, now: w.now}) },
 	} {
 		err := step()
 		if bad, ok := errors.AsType[*InvalidError](err); ok {
@@ -274,6 +274,7 @@ func (w *backWay) warnings() []string {
 		}
 	}
 	slices.Sort(out)
+	out = append(out, partings(w.changes)...)
 	for _, f := range w.since {
 		out = append(out, f+" of the node was changed since, and stays as it is")
 	}

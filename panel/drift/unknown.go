@@ -28,6 +28,8 @@ type Former struct {
 	Name   string
 	Why    string // Deleted, Disabled or Expired
 	At     time.Time
+	// RolledBack: nobody took this peer away by name. It left with all else that a rollback undid.
+	RolledBack bool
 }
 
 // held reports whether the panel has the peer's record still.
