@@ -66,22 +66,53 @@ func (r *reconciler) takeOver(ctx context.Context, st *nodeState, l look, done [
 	}
 }
 
-// keep stores the changes in one transaction; where that is refused one by one, so that one that is not
-// possible stops no other.
+// keep stores the changes as one revision, less those that are not possible: those stop no other.
 func (r *reconciler) keep(ctx context.Context, st *nodeState, steps []drift.Step, changes []peerChange) *nodeState {
 	rev, err := r.s.storePeers(ctx, st.node.ID, takenOver, changes, false) // the reconciliation's event tells of it
-	if err == nil {
-		r.note(steps)
-		return r.s.follow(st, rev.node, changes...)
+	if err != nil && len(steps) > 1 {
+		if steps, changes = r.sift(ctx, st.node.ID, steps, changes); len(steps) == 0 {
+			return st
+		}
+		rev, err = r.s.storePeers(ctx, st.node.ID, takenOver, changes, false)
 	}
-	if len(steps) == 1 {
-		r.fail(steps[0].ID(), steps[0].Op, reasonOf(err))
+	if err != nil {
+		for _, s := range steps {
+			r.fail(s.ID(), s.Op, reasonOf(err))
+		}
 		return st
 	}
-	for i := range steps {
-		st = r.keep(ctx, st, steps[i:i+1], changes[i:i+1])
+	r.note(steps)
+	return r.s.follow(st, rev.node, changes...)
+}
+
+// sift finds, by halves, which of the changes can be stored together, and fails the others.
+func (r *reconciler) sift(ctx context.Context, nodeID string, steps []drift.Step, changes []peerChange) (good []drift.Step, can []peerChange) {
+	var split func(from, to int)
+	take := func(from, to int) {
+		all := slices.Concat(can, changes[from:to])
+		err := r.s.try(ctx, func(tx store.Tx) error {
+			n, err := getNode(tx, nodeID)
+			if err != nil {
+				return err
+			}
+			return putPeers(tx, nodeID, &n, all, peerWrite{now: r.s.now()})
+		})
+		switch {
+		case err == nil:
+			good, can = append(good, steps[from:to]...), all
+		case to-from == 1:
+			r.fail(steps[from].ID(), steps[from].Op, reasonOf(err))
+		default:
+			split(from, to)
+		}
 	}
-	return st
+	split = func(from, to int) {
+		half := (from + to) / 2
+		take(from, half)
+		take(half, to)
+	}
+	split(0, len(steps))
+	return good, can
 }
 
 // adopted is a peer of the panel made of one that the node has.

@@ -146,7 +146,6 @@ func (s *Service) writePeer(ctx context.Context, st *nodeState, before, after *P
 	if err != nil {
 		return PeerView{}, err
 	}
-	s.tellRevised(ctx, rev)
 	n := rev.node
 	next := s.follow(st, n, peerChange{before, after})
 	err = s.pushPeer(ctx, n, before, after)
@@ -154,9 +153,10 @@ func (s *Service) writePeer(ctx context.Context, st *nodeState, before, after *P
 		s.o.Logger.InfoContext(ctx, "the change of a peer waits for its node", "node", n.ID, "error", err.Error())
 	} else if err != nil {
 		if err := s.settle(ctx, n, before, after, err); err != nil {
-			return PeerView{}, s.compensate(ctx, next, before, after, err)
+			return PeerView{}, s.compensate(ctx, st, rev, peerChange{before, after}, err)
 		}
 	}
+	s.tellRevised(ctx, rev)
 	if after == nil {
 		s.forgetFetched(ctx, n.ID, before.ID)
 		return PeerView{}, nil
@@ -250,16 +250,13 @@ func withoutKeys(changes []agent.Change, before, after *Peer, now time.Time) ([]
 	return out, true
 }
 
-// compensate puts the record back after a push that failed, and returns why it did.
-func (s *Service) compensate(ctx context.Context, st *nodeState, before, after *Peer, cause error) error {
+// compensate puts the record back after a push that failed, and returns why it did. st is the state before.
+func (s *Service) compensate(ctx context.Context, st *nodeState, did revised, c peerChange, cause error) error {
 	ctx, cancel := context.WithTimeout(ctx, compensateTimeout)
 	defer cancel()
-	rev, err := s.storePeers(ctx, st.node.ID, "put back, as the node did not take it", []peerChange{{after, before}}, false)
-	if err != nil {
+	if err := s.putBack(ctx, st, did, c, cause); err != nil {
 		return errors.Join(cause, err)
 	}
-	s.tellRevised(ctx, rev)
-	s.follow(st, rev.node, peerChange{after, before})
 	e, ok := errors.AsType[*NodeError](cause)
 	if ok && e.Code == string(agent.CodeAllowedIPTaken) {
 		return &takenOnNodeError{NodeError: e}

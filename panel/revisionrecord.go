@@ -39,7 +39,14 @@ type revisionRecord struct {
 	Updated   int       `json:"updated,omitempty"`
 	Removed   int       `json:"removed,omitempty"`
 	Rows      int       `json:"rows,omitempty"` // in undoTable
+	// Void: the revision changes nothing, and stands for those that the node refused and that were put back.
+	Void bool `json:"void,omitempty"`
+	// Skipped is how many numbers up to this one have no revision, for what they changed was put back.
+	Skipped uint64 `json:"skipped,omitempty"`
 }
+
+// place is the revision's place among those that are kept.
+func (r revisionRecord) place(number uint64) uint64 { return number - r.Skipped }
 
 // undoRecord is a part of what a revision changed, as it was before.
 type undoRecord struct {
@@ -78,27 +85,6 @@ func revisionNumber(id string) (uint64, error) {
 
 func undoID(number uint64, row int) string { return fmt.Sprintf("%s-%06d", revisionID(number), row) }
 
-// keepRevision writes a revision with what undoes it, and drops the one that is too old by it. node is
-// nil where its desired fields did not change.
-func keepRevision(tx store.Tx, nodeID string, rev Revision, node *desiredRecord, changes []peerChange) error {
-	rows, err := undoRows(node, changes)
-	if err != nil {
-		return err
-	}
-	for i, row := range rows {
-		if err := undoTable.In(nodeID).Put(tx, undoID(rev.Number, i), row); err != nil {
-			return err
-		}
-	}
-	if err := revisionTable.In(nodeID).Put(tx, revisionID(rev.Number), recordOfRevision(rev, len(rows))); err != nil {
-		return err
-	}
-	if rev.Number <= keepRevisions {
-		return nil
-	}
-	return dropRevision(tx, nodeID, rev.Number-keepRevisions)
-}
-
 // undoRows puts what was before into as few rows as take it.
 func undoRows(node *desiredRecord, changes []peerChange) ([]undoRecord, error) {
 	var rows []undoRecord
@@ -135,42 +121,6 @@ func undoPeers(changes []peerChange) []undoPeer {
 	return out
 }
 
-func dropRevision(tx store.Tx, nodeID string, number uint64) error {
-	r, err := revisionTable.In(nodeID).Get(tx, revisionID(number))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	errs := []error{revisionTable.In(nodeID).Delete(tx, revisionID(number))}
-	for row := range r.Rows {
-		errs = append(errs, undoTable.In(nodeID).Delete(tx, undoID(number, row)))
-	}
-	return errors.Join(errs...)
-}
-
-// forgetRevisions drops all revisions of a node that goes.
-func forgetRevisions(tx store.Tx, nodeID string) error {
-	var numbers []uint64
-	for row, err := range revisionTable.In(nodeID).All(tx, "") {
-		if err != nil {
-			return err
-		}
-		number, err := revisionNumber(row.ID)
-		if err != nil {
-			continue // not of ours
-		}
-		numbers = append(numbers, number)
-	}
-	for _, number := range numbers {
-		if err := dropRevision(tx, nodeID, number); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // past is a node's desired state at a revision.
 type past struct {
 	id    string // of the node
@@ -203,15 +153,16 @@ func (p *past) rewind(tx store.Tx, to uint64) error {
 	if _, err := revisionOf(tx, p.id, p.node, to); err != nil {
 		return err
 	}
-	for ; p.at > to; p.at-- {
-		r, err := revisionTable.In(p.id).Get(tx, revisionID(p.at))
-		if errors.Is(err, store.ErrNotFound) {
-			return notKept(p.node, to)
+	since, err := revisionsBetween(tx, p.id, to, 0)
+	if err != nil {
+		return err
+	}
+	for _, r := range since {
+		if r.number > p.at {
+			continue
 		}
-		if err != nil {
-			return err
-		}
-		for row := range r.Rows {
+		p.at = r.number
+		for row := range r.record.Rows {
 			u, err := undoTable.In(p.id).Get(tx, undoID(p.at, row))
 			if err != nil {
 				return err
@@ -221,6 +172,7 @@ func (p *past) rewind(tx store.Tx, to uint64) error {
 			}
 		}
 	}
+	p.at = to
 	return nil
 }
 
@@ -267,7 +219,10 @@ func revisionOf(tx store.Tx, nodeID string, now nodeRecord, number uint64) (Revi
 	case number == now.Revision: // its state is known all the same
 		return Revision{Number: number, At: now.UpdatedAt, Summary: "made before revisions were kept"}, nil
 	}
-	return Revision{}, notKept(now, number)
+	if older, err := revisionsBetween(tx, nodeID, 0, number); err != nil || len(older) == 0 {
+		return Revision{}, cmp.Or(err, notKept(now, number))
+	}
+	return Revision{}, notFoundf("node %s has no revision %d: it was put back, as the node did not take it", now.Name, number)
 }
 
 func notKept(n nodeRecord, number uint64) error {

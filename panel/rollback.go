@@ -158,12 +158,12 @@ func (s *Service) goBack(ctx context.Context, tx store.Tx, w *backWay) (revised,
 // movedOn says what was changed since a plan was made.
 func movedOn(tx store.Tx, plan Rollback, now nodeRecord) error {
 	var since []string
-	for number := now.Revision; number > plan.From && len(since) < manyDifferences; number-- {
-		r, err := revisionOf(tx, plan.NodeID, now, number)
-		if err != nil {
-			break // so many that they are not kept
-		}
-		since = append(since, fmt.Sprintf("%d: %s", number, r.Summary))
+	newer, err := revisionsBetween(tx, plan.NodeID, plan.From, 0)
+	if err != nil {
+		return err
+	}
+	for _, r := range newer[:min(len(newer), manyDifferences)] {
+		since = append(since, fmt.Sprintf("%d: %s", r.number, r.record.Summary))
 	}
 	return conflictf("the plan does not hold any more: node %s was at revision %d and is at %d by now (%s); make a new one",
 		now.Name, plan.From, now.Revision, strings.Join(since, "; "))
@@ -192,12 +192,12 @@ func wayBack(tx store.Tx, nodeID string, to uint64, now time.Time) (*backWay, er
 	if _, err := revisionOf(tx, nodeID, p.node, to); err != nil {
 		return nil, err
 	}
-	for number := p.at; number > to; number-- {
-		r, err := revisionOf(tx, nodeID, w.old, number)
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range r.Fields {
+	newer, err := revisionsBetween(tx, nodeID, to, 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range newer {
+		for _, f := range r.record.Fields {
 			if slices.Contains(fixedFields, f) && !slices.Contains(w.since, f) {
 				w.since = append(w.since, f)
 			}
