@@ -34,8 +34,9 @@ func deadlineOf(p Peer) deadline { return deadline{NodeID: p.NodeID, PeerID: p.I
 
 func (d deadline) id() string { return fmt.Sprintf("%016x.%s.%s", d.At.Unix(), d.NodeID, d.PeerID) }
 
-// keepDeadlines brings the deadlines up to date with what changes of peers.
-func keepDeadlines(tx store.Tx, changes []peerChange) error {
+// keepDeadlines brings the deadlines up to date with what changes of peers. A rollback makes none that is past: it
+// writes to no node, so one of its peers that has expired is drift.
+func keepDeadlines(tx store.Tx, changes []peerChange, w peerWrite) error {
 	for _, c := range changes {
 		var before, after Peer
 		if c.before != nil {
@@ -52,7 +53,7 @@ func keepDeadlines(tx store.Tx, changes []peerChange) error {
 				return err
 			}
 		}
-		if !after.ExpiresAt.IsZero() {
+		if !after.ExpiresAt.IsZero() && !(w.rollback && after.expired(w.now)) {
 			if err := deadlineTable.Put(tx, deadlineOf(after).id(), deadlineOf(after)); err != nil {
 				return err
 			}

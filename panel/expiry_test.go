@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -243,4 +244,35 @@ func TestAnExpiredPeerIsDeletedOnItsNodeToo(t *testing.T) {
 			require.Empty(t, w.peers())
 		})
 	}
+}
+
+// A rollback writes to no node, also not by way of a deadline that is past.
+func TestARollbackExpiresNobody(t *testing.T) {
+	inBubble(t, func(w *world, _ *direct) {
+		t := w.t.(*testing.T)
+		w.create("stays", nil)
+		on := w.create("on the node", func(i *PeerInput) { i.ExpiresAt = in(time.Hour) })
+		off := w.create("off the node", func(i *PeerInput) { i.ExpiresAt = in(time.Hour) })
+		next := w.create("not yet", func(i *PeerInput) { i.ExpiresAt = in(3 * time.Hour) })
+		to := w.revision()
+		for _, id := range []string{on.ID, next.ID} {
+			_, err := w.UpdatePeer(t.Context(), w.id, id, PeerInput{ExpiresAt: cleared[string]()})
+			require.NoError(t, err)
+		}
+		require.NoError(t, w.DeletePeer(t.Context(), w.id, off.ID, false))
+		later(2 * time.Hour)
+		plan, err := w.Rollback(t.Context(), w.id, to, "")
+		require.NoError(t, err)
+		require.Contains(t, strings.Join(plan.Warnings, "\n"), `peer "on the node" (`+on.PublicKey.String()+`) is expired since `)
+		_, err = w.Rollback(t.Context(), w.id, to, plan.PlanID)
+		require.NoError(t, err)
+		later(10 * time.Minute)
+		_, there := w.peer(on.PublicKey)
+		require.True(t, there)
+		require.Empty(t, w.told(w.Service, event.PeerExpired))
+		require.Len(t, w.drift().Unknown, 1)
+		later(time.Hour)
+		_, there = w.peer(next.PublicKey)
+		require.False(t, there, "its end is to come when it is rolled back to")
+	})
 }

@@ -318,7 +318,7 @@ func (s *Service) deletePeersOf(ctx context.Context, id string, limit int) (left
 			}
 			gone = append(gone, peerChange{before: &p})
 		}
-		if err := keepDeadlines(tx, gone); err != nil {
+		if err := keepDeadlines(tx, gone, peerWrite{}); err != nil {
 			return err
 		}
 		if !left {

@@ -215,7 +215,7 @@ type peerWrite struct {
 // putPeers writes the changes of peers and counts them. What leaves does so before what comes, so that an
 // allowed IP may move.
 func putPeers(tx store.Tx, nodeID string, r *nodeRecord, changes []peerChange, w peerWrite) error {
-	if err := errors.Join(keepFormers(tx, nodeID, changes, w), keepDeadlines(tx, changes)); err != nil {
+	if err := errors.Join(keepFormers(tx, nodeID, changes, w), keepDeadlines(tx, changes, w)); err != nil {
 		return err
 	}
 	for _, c := range changes {

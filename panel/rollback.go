@@ -265,7 +265,7 @@ func (w *backWay) warnings() []string {
 			out = append(out, fmt.Sprintf("peer %s comes back, with its keys", c.after.title()))
 		}
 		if c.after.expired(w.now) {
-			out = append(out, fmt.Sprintf("peer %s is expired since %s", c.after.title(), stampOf(c.after.ExpiresAt)))
+			out = append(out, fmt.Sprintf("peer %s is expired since %s: if it is on the node, it is drift", c.after.title(), stampOf(c.after.ExpiresAt)))
 		}
 		for _, ip := range c.after.AllowedIPs {
 			if h, ok := holder[ip]; ok && (c.before == nil || !slices.Contains(c.before.AllowedIPs, ip)) {
