@@ -2,9 +2,7 @@ package panel
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/wgfleet/wgfleet/agent"
@@ -16,16 +14,17 @@ import (
 const (
 	// expiryPause is how long the loop sleeps at most: a clock may be set.
 	expiryPause = time.Minute
-	// expiryRetry is when it comes back to a node that was busy.
-	expiryRetry = 5 * time.Second
+	// A node that was busy, or did not answer, is tried again after a time that doubles from one to the other.
+	expiryRetry, expiryMaxRetry = 5 * time.Second, time.Hour
 )
 
-// deadline is a peer that is to be taken from its node at a time to come. It is there until that was
-// tried once; that the peer is not wanted any more does not depend on it.
+// deadline is a peer that is to be taken from its node at a time to come. It is there until the node has
+// answered to that; that the peer is not wanted any more does not depend on it.
 type deadline struct {
 	NodeID string    `json:"node_id"`
 	PeerID string    `json:"peer_id"`
 	At     time.Time `json:"at"`
+	Told   bool      `json:"told,omitempty"` // that it may be on the node still
 }
 
 var deadlineTable = store.NewTable[deadline]("deadline") // the next one first
@@ -70,96 +69,16 @@ func (d deadlines) changed(changes []peerChange) {
 		if c.after == nil || c.after.ExpiresAt.IsZero() {
 			continue
 		}
-		select {
-		case d.wake <- struct{}{}:
-		default: // it is awake
-		}
+		d.awake()
 		return
 	}
 }
 
-// expiryLoop takes peers from their nodes when their time comes, until the context ends.
-func (s *Service) expiryLoop(ctx context.Context) error {
-	ctx = event.WithActor(ctx, event.Actor{Kind: event.ActorSystem, Name: "expiry"})
-	for {
-		pause, err := s.expireDue(ctx)
-		if err != nil && ctx.Err() == nil {
-			s.o.Logger.LogAttrs(ctx, slog.LevelError, "peers that expire were not looked for", slog.String("error", err.Error()))
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		case <-s.deadlines.wake:
-			timer.Stop()
-		}
+func (d deadlines) awake() {
+	select {
+	case d.wake <- struct{}{}:
+	default: // it is awake
 	}
-}
-
-// expireDue deals with all peers whose time has come, the nodes side by side, and says when to come again.
-func (s *Service) expireDue(ctx context.Context) (time.Duration, error) {
-	due := make(map[string][]deadline)
-	pause := expiryPause
-	err := s.o.Store.View(ctx, func(tx store.Tx) error {
-		clear(due)
-		pause = expiryPause
-		for row, err := range deadlineTable.All(tx, "") {
-			if err != nil {
-				return err
-			}
-			if left := row.Value.At.Sub(s.o.Now()); left > 0 {
-				pause = min(pause, left)
-				return nil
-			}
-			due[row.Value.NodeID] = append(due[row.Value.NodeID], row.Value)
-		}
-		return nil
-	})
-	if err != nil {
-		return expiryPause, err
-	}
-	nodes := make([]Node, 0, len(due))
-	for id := range due {
-		nodes = append(nodes, Node{ID: id})
-	}
-	for _, err := range sideBySide(nodes, s.o.Parallel, func(n Node) error { return s.expireOn(ctx, n.ID, due[n.ID]) }) {
-		if err == nil {
-			continue
-		}
-		pause = min(pause, expiryRetry)
-		s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "peers that expired were not dealt with yet", slog.String("error", err.Error()))
-	}
-	return pause, nil
-}
-
-// expireOn takes the peers of one node from it, and tells of them. A node that does not take that has
-// drift until it is reconciled; an error is of what is to be tried again.
-func (s *Service) expireOn(ctx context.Context, nodeID string, due []deadline) error {
-	wait, cancel := context.WithTimeout(ctx, s.o.NodeTimeout)
-	defer cancel()
-	release, err := s.hold(wait, nodeID)
-	if err != nil {
-		return err
-	}
-	defer release()
-	ctx = context.WithoutCancel(ctx)
-	st, err := s.state(ctx, nodeID)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	if err == nil {
-		s.revoke(ctx, st.node, st.expiredOf(due))
-	}
-	return s.o.Store.Update(ctx, func(tx store.Tx) error {
-		for _, d := range due {
-			if err := deadlineTable.Delete(tx, d.id()); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 // expiredOf are those that expired and would be on the node otherwise.
@@ -177,16 +96,23 @@ func (st *nodeState) expiredOf(due []deadline) []*Peer {
 	return out
 }
 
-// revoke removes expired peers from their node, in one call, and tells how that ended.
-func (s *Service) revoke(ctx context.Context, n Node, peers []*Peer) {
+// revoke removes expired peers from their node, in one call.
+func (s *Service) revoke(ctx context.Context, n Node, peers []*Peer) error {
 	if len(peers) == 0 {
-		return
+		return nil
 	}
 	changes := make([]agent.Change, len(peers))
 	for i, p := range peers {
 		changes[i] = agent.Change{Op: agent.OpRemove, PeerBody: agent.PeerBody{PublicKey: p.PublicKey.String()}}
 	}
-	err := s.push(ctx, n, changes)
+	return s.push(ctx, n, changes)
+}
+
+// tellExpired tells how that ended.
+func (s *Service) tellExpired(ctx context.Context, n Node, peers []*Peer, err error) {
+	if len(peers) == 0 {
+		return
+	}
 	who := fmt.Sprintf("%d peers", len(peers))
 	if len(peers) == 1 {
 		who = "peer " + peers[0].title()

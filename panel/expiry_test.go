@@ -200,11 +200,13 @@ func TestExpiryNeedsNobody(t *testing.T) {
 
 	// The loop of a panel that was down comes to all that it missed, at once and once.
 	at(3 * time.Hour)
-	_, err := w.expireDue(t.Context())
+	e := newExpirer(w.Service)
+	_, err := e.begin(t.Context())
 	require.NoError(t, err)
+	e.tasks.Wait()
 	require.Equal(t, 0, unknown())
 	require.Len(t, w.peers(), 1)
-	pause, err := w.expireDue(t.Context())
+	pause, err := e.begin(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, expiryPause, pause)
 	require.Len(t, w.told(w.Service, event.PeerExpired), 1, "one for a node")
@@ -274,5 +276,49 @@ func TestARollbackExpiresNobody(t *testing.T) {
 		later(time.Hour)
 		_, there = w.peer(next.PublicKey)
 		require.False(t, there, "its end is to come when it is rolled back to")
+	})
+}
+
+// A node that does not answer is tried again, less and less often, and told of once; it holds up no other.
+func TestExpiryIsTriedAgain(t *testing.T) {
+	inBubble(t, func(w *world, d *direct) {
+		t := w.t.(*testing.T)
+		w.create("stays", nil)
+		p := w.create("guest", func(i *PeerInput) { i.ExpiresAt = in(time.Hour) })
+		d.interrupt(true)
+		later(time.Hour + time.Minute)
+		told := w.told(w.Service, event.PeerExpired)
+		require.Len(t, told, 1)
+		require.Equal(t, event.Warning, told[0].Severity)
+		later(5 * time.Hour)
+		require.Len(t, w.told(w.Service, event.PeerExpired), 1)
+		d.interrupt(false)
+		later(time.Hour)
+		_, there := w.peer(p.PublicKey)
+		require.False(t, there)
+		told = w.told(w.Service, event.PeerExpired)
+		require.Len(t, told, 2)
+		require.Equal(t, event.Done, told[1].Changes[0].Outcome)
+		later(3 * time.Hour)
+		require.Len(t, w.told(w.Service, event.PeerExpired), 2)
+		due, _, err := w.dueDeadlines(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, due)
+	})
+}
+
+func TestExpiryOfOneNodeHoldsUpNoOther(t *testing.T) {
+	inBubble(t, func(w *world, _ *direct) {
+		t := w.t.(*testing.T)
+		p := w.create("guest", func(i *PeerInput) { i.ExpiresAt = in(time.Hour) })
+		busy := offlineNode(t, w.Service, "busy")
+		_, err := w.CreatePeer(t.Context(), busy, PeerInput{AllowOffline: true, ExpiresAt: in(time.Hour - time.Second)})
+		require.NoError(t, err)
+		release, err := w.hold(t.Context(), busy)
+		require.NoError(t, err)
+		defer release()
+		later(time.Hour + time.Second)
+		_, there := w.peer(p.PublicKey)
+		require.False(t, there)
 	})
 }
