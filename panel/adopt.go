@@ -68,12 +68,12 @@ func (r *reconciler) takeOver(ctx context.Context, st *nodeState, l look, done [
 
 // keep stores the changes as one revision, less those that are not possible: those stop no other.
 func (r *reconciler) keep(ctx context.Context, st *nodeState, steps []drift.Step, changes []peerChange) *nodeState {
-	rev, err := r.s.storePeers(ctx, st.node.ID, takenOver, changes, false) // the reconciliation's event tells of it
+	rev, err := r.s.storePeers(ctx, st, takenOver, changes, false) // the reconciliation's event tells of it
 	if err != nil && len(steps) > 1 {
 		if steps, changes = r.sift(ctx, st.node.ID, steps, changes); len(steps) == 0 {
 			return st
 		}
-		rev, err = r.s.storePeers(ctx, st.node.ID, takenOver, changes, false)
+		rev, err = r.s.storePeers(ctx, st, takenOver, changes, false)
 	}
 	if err != nil {
 		for _, s := range steps {

@@ -244,7 +244,7 @@ func (s *Service) changeNodeIn(ctx context.Context, tx store.Tx, id, why string,
 		return NodeView{}, revised{}, err
 	}
 	n.UpdatedAt = s.now()
-	rev, err := s.revise(ctx, tx, id, r, recordOfNode(n, r.PeerCount), nil, why)
+	rev, err := s.revise(ctx, tx, ps, id, r, recordOfNode(n, r.PeerCount), nil, why)
 	return s.nodeView(id, recordOfNode(rev.node, r.PeerCount), ps), rev, err
 }
 
@@ -329,7 +329,7 @@ func (s *Service) deletePeersOf(ctx context.Context, id string, limit int) (left
 		}
 		next := r
 		next.PeerCount -= len(gone)
-		_, err = s.revise(ctx, tx, id, r, next, gone, "the node is being deleted")
+		_, err = s.revise(ctx, tx, nil, id, r, next, gone, "the node is being deleted")
 		return err
 	})
 	return left, ended, err

@@ -185,8 +185,9 @@ type peerChange struct{ before, after *Peer }
 
 // storePeers makes the changes in one transaction, as one revision, and returns that. limited refuses
 // more peers than the node may have.
-func (s *Service) storePeers(ctx context.Context, nodeID, why string, changes []peerChange, limited bool) (revised, error) {
+func (s *Service) storePeers(ctx context.Context, st *nodeState, why string, changes []peerChange, limited bool) (revised, error) {
 	var rev revised
+	nodeID := st.node.ID
 	err := s.o.Store.Update(ctx, func(tx store.Tx) error {
 		r, err := getNode(tx, nodeID)
 		if err != nil {
@@ -196,7 +197,11 @@ func (s *Service) storePeers(ctx context.Context, nodeID, why string, changes []
 		if err := putPeers(tx, nodeID, &next, changes, peerWrite{limited: limited, now: s.now()}); err != nil {
 			return err
 		}
-		rev, err = s.revise(ctx, tx, nodeID, r, next, changes, why)
+		ps, err := st.presetsFor(tx, r, changes)
+		if err != nil {
+			return err
+		}
+		rev, err = s.revise(ctx, tx, ps, nodeID, r, next, changes, why)
 		return err
 	})
 	if err == nil {

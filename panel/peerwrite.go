@@ -142,7 +142,7 @@ func (s *Service) writePeer(ctx context.Context, st *nodeState, before, after *P
 	// From here on a caller who hangs up must not leave panel and node at odds: each step has a
 	// time limit of its own.
 	ctx = context.WithoutCancel(ctx)
-	rev, err := s.storePeers(ctx, st.node.ID, "", []peerChange{{before, after}}, before == nil)
+	rev, err := s.storePeers(ctx, st, "", []peerChange{{before, after}}, before == nil)
 	if err != nil {
 		return PeerView{}, err
 	}

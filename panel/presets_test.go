@@ -1,8 +1,10 @@
 package panel
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -259,4 +261,45 @@ func TestGroupOfManyNodes(t *testing.T) {
 		require.Equal(t, uint64(i+2), n.Revision)
 	}
 	require.ErrorContains(t, s.DeleteGroup(t.Context(), g.ID), "2500 nodes are in group")
+}
+
+// scans counts the reads of whole tables.
+type scans struct {
+	store.Store
+	of map[string]int
+}
+
+func (s scans) Update(ctx context.Context, fn func(store.Tx) error) error {
+	return s.Store.Update(ctx, func(tx store.Tx) error { return fn(scannedTx{tx, s.of}) })
+}
+
+type scannedTx struct {
+	store.Tx
+	of map[string]int
+}
+
+func (t scannedTx) Scan(prefix, after string) iter.Seq2[store.Record, error] {
+	t.of[prefix]++
+	return t.Tx.Scan(prefix, after)
+}
+
+// A changed template is read once, not once for each node that it reaches, and a peer's change reads none.
+func TestPresetsAreReadOnce(t *testing.T) {
+	s, _, _ := newService(t, nil)
+	tpl, err := s.CreateTemplate(t.Context(), TemplateInput{Name: new("t"), Kind: new(KindNode)})
+	require.NoError(t, err)
+	var id string
+	for i := range 5 {
+		id = offlineNode(t, s, fmt.Sprint(i))
+		_, err := s.UpdateNode(t.Context(), id, NodeInput{TemplateID: set(tpl.ID)})
+		require.NoError(t, err)
+	}
+	counted := scans{s.o.Store, map[string]int{}}
+	s.o.Store = counted
+	_, err = s.UpdateTemplate(t.Context(), tpl.ID, TemplateInput{Name: new("other")})
+	require.NoError(t, err)
+	require.Equal(t, 1, counted.of[templateTable.Prefix()])
+	_, err = s.CreatePeer(t.Context(), id, PeerInput{AllowOffline: true})
+	require.NoError(t, err)
+	require.Equal(t, 1, counted.of[templateTable.Prefix()])
 }

@@ -93,6 +93,19 @@ func (p Peer) narrow(t Template) string {
 		*t.Values.MTU, p.title(), engine.MinMTU6)
 }
 
+// presetsFor is what the node and its peers inherit from after a change of peers. What they referred to before is
+// known where the node is as it was read, for its change would have moved the revision; a template that a peer
+// is new to may have been changed since.
+func (st *nodeState) presetsFor(tx store.Tx, r nodeRecord, changes []peerChange) (*presets, error) {
+	news := slices.ContainsFunc(changes, func(c peerChange) bool {
+		return c.after != nil && c.after.TemplateID != "" && (c.before == nil || c.before.TemplateID != c.after.TemplateID)
+	})
+	if news || r.Revision != st.node.Revision {
+		return presetsOf(tx)
+	}
+	return st.node.presets, nil
+}
+
 // users are who refers to a group or a template.
 type users struct {
 	nodes []string            // that do so themselves
@@ -150,17 +163,17 @@ func (s *Service) reviseUsers(ctx context.Context, tx store.Tx, u users, id, fie
 		if narrow := r.node(nodeID, ps).narrow(); narrow != "" {
 			return nil, Invalid(field, "%s", narrow)
 		}
-		rev, err := s.revise(ctx, tx, nodeID, r, r, nil, why)
+		rev, err := s.revise(ctx, tx, ps, nodeID, r, r, nil, why)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, rev)
 	}
-	return all, u.fit(tx, *ps.template(id))
+	return all, u.fit(tx, *ps.template(id), field)
 }
 
 // fit refuses a template with an MTU that one of its peers can't have.
-func (u users) fit(tx store.Tx, t Template) error {
+func (u users) fit(tx store.Tx, t Template, field string) error {
 	if t.Values.MTU == nil || *t.Values.MTU >= engine.MinMTU6 {
 		return nil
 	}
@@ -171,7 +184,7 @@ func (u users) fit(tx store.Tx, t Template) error {
 				return err
 			}
 			if why := r.peer(nodeID, id).narrow(t); why != "" {
-				return Invalid("mtu", "%s", why)
+				return Invalid(field, "%s", why)
 			}
 		}
 	}

@@ -35,10 +35,14 @@ func (s *Service) putBack(ctx context.Context, st *nodeState, did revised, c pee
 				return err
 			}
 		}
+		ps, err := presetsOf(tx)
+		if err != nil {
+			return err
+		}
 		if alone = r.Revision == did.Number; alone {
-			rev, err = s.voidRevision(ctx, tx, st.node, did, next)
+			rev, err = s.voidRevision(tx, ps, st.node.ID, did, next)
 		} else {
-			rev, err = s.revise(ctx, tx, st.node.ID, r, next, back, notTaken)
+			rev, err = s.revise(ctx, tx, ps, st.node.ID, r, next, back, notTaken)
 		}
 		return err
 	})
@@ -59,23 +63,23 @@ func (s *Service) putBack(ctx context.Context, st *nodeState, did revised, c pee
 
 // voidRevision takes back the newest revision, and writes one that changes nothing in its place and that of
 // a void one before it. Its number is a new one: what was known of the node at the other is not to be believed.
-func (s *Service) voidRevision(ctx context.Context, tx store.Tx, n Node, did revised, next nodeRecord) (revised, error) {
+func (s *Service) voidRevision(tx store.Tx, ps *presets, nodeID string, did revised, next nodeRecord) (revised, error) {
 	r := Revision{Number: did.Number + 1, At: s.now(), Actor: did.Actor, Summary: notTaken + ": " + did.Summary}
 	next.Revision = r.Number
 	record := recordOfRevision(r, 0)
 	record.Void = true
-	last, err := revisionTable.In(n.ID).Get(tx, revisionID(did.Number-1))
+	last, err := revisionTable.In(nodeID).Get(tx, revisionID(did.Number-1))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return revised{}, err
 	}
 	if record.Skipped = last.Skipped + 1; last.Void {
 		record.Skipped++
-		if err := dropRevision(tx, n.ID, did.Number-1); err != nil {
+		if err := dropRevision(tx, nodeID, did.Number-1); err != nil {
 			return revised{}, err
 		}
 	}
-	err = errors.Join(dropRevision(tx, n.ID, did.Number), revisionTable.In(n.ID).Put(tx, revisionID(r.Number), record), nodeTable.Put(tx, n.ID, next))
-	return revised{Revision: r, node: next.node(n.ID, did.node.presets)}, err
+	err = errors.Join(dropRevision(tx, nodeID, did.Number), revisionTable.In(nodeID).Put(tx, revisionID(r.Number), record), nodeTable.Put(tx, nodeID, next))
+	return revised{Revision: r, node: next.node(nodeID, ps)}, err
 }
 
 // restoreFormers makes the former peers with the keys of a change what they were before it: the node was not

@@ -15,8 +15,8 @@ type revised struct {
 }
 
 // revise writes a node's desired state as the next revision, with what leads back to the one before.
-// The peers of changes are written already. why begins the revision's sentence; it may be "".
-func (s *Service) revise(ctx context.Context, tx store.Tx, nodeID string, old, next nodeRecord, changes []peerChange, why string) (revised, error) {
+// The peers of changes are written already. ps is what the node inherits of. why begins the revision's sentence; it may be "".
+func (s *Service) revise(ctx context.Context, tx store.Tx, ps *presets, nodeID string, old, next nodeRecord, changes []peerChange, why string) (revised, error) {
 	next.Revision = old.Revision + 1
 	d := RevisionDiff{
 		From: old.Revision, To: next.Revision,
@@ -33,10 +33,6 @@ func (s *Service) revise(ctx context.Context, tx store.Tx, nodeID string, old, n
 	r := Revision{Number: next.Revision, At: s.now(), Actor: event.ActorOf(ctx), Summary: summaryOf(why, fields, d.Peers), Fields: fields}
 	r.Added, r.Updated, r.Removed = countPeers(d.Peers)
 	if err := keepRevision(tx, nodeID, r, before, changes); err != nil {
-		return revised{}, err
-	}
-	ps, err := presetsOf(tx)
-	if err != nil {
 		return revised{}, err
 	}
 	return revised{Revision: r, node: next.node(nodeID, ps), diff: d}, nodeTable.Put(tx, nodeID, next)

@@ -152,7 +152,7 @@ func (s *Service) goBack(ctx context.Context, tx store.Tx, w *backWay) (revised,
 			return revised{}, err
 		}
 	}
-	return s.revise(ctx, tx, w.id, w.old, next, w.changes, fmt.Sprintf("rolled back to revision %d", w.to))
+	return s.revise(ctx, tx, ps, w.id, w.old, next, w.changes, fmt.Sprintf("rolled back to revision %d", w.to))
 }
 
 // movedOn says what was changed since a plan was made.
