@@ -55,7 +55,7 @@ func TestRecordsForgetNothing(t *testing.T) {
 	p := Peer{
 		ID: "id", Name: "p", NodeID: "n", PublicKey: publicKey("x"), PrivateKey: testKey("x"), PresharedKey: testKey("y"),
 		AllowedIPs: prefixesOf("10.0.0.1/32", "fd00::1/128"), Keepalive: new(0), DNS: new(""), MTU: new(0), EndpointAllowedIP: new(""),
-		TemplateID: "t", Enabled: true, ExpiresAt: now, CreatedAt: now, UpdatedAt: now,
+		TemplateID: "t", Enabled: true, ExpiresAt: now, Adopted: true, CreatedAt: now, UpdatedAt: now,
 	}
 	full(t, p)
 	b, err = json.Marshal(recordOfPeer(p))
