@@ -87,6 +87,15 @@ func (fs fields) body(con *console, c *cobra.Command) (map[string]any, error) {
 	return body, nil
 }
 
+// change is body of a command that changes something: at least one field.
+func (fs fields) change(con *console, c *cobra.Command) (map[string]any, error) {
+	body, err := fs.body(con, c)
+	if err == nil && len(body) == 0 {
+		err = fmt.Errorf("nothing to change: see `%s --help`", c.CommandPath())
+	}
+	return body, err
+}
+
 // collect puts what was given into a body.
 func (fs fields) collect(con *console, c *cobra.Command, body map[string]any) error {
 	for _, f := range fs {

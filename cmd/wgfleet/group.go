@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -22,7 +21,7 @@ func newGroup(con *console) *cobra.Command {
 	g := group("group", "Groups of nodes: overrides for all of them",
 		"  wgfleet group add office --mtu 1380\n  wgfleet node set berlin --group office\n  wgfleet node effective berlin")
 	f := addPanelFlags(con, g)
-	g.AddCommand(groupList(f), groups(f).show(), groupAdd(f), groupSet(f), groups(f).remove())
+	g.AddCommand(groupList(f), groups(f).show(), groupAdd(f), groups(f).set(groupFields, "  wgfleet group set office --keepalive 25\n  wgfleet group set office --clear mtu --yes"), groups(f).remove())
 	return g
 }
 
@@ -59,30 +58,6 @@ func groupAdd(f *panelFlags) *cobra.Command {
 		body["name"] = args[0]
 		return f.run(func(ctx context.Context, client *panelclient.Client, _ []string) error {
 			return groups(f).add(ctx, client, body, "Next: wgfleet node set NODE --group %s")
-		})(c, args)
-	}
-	return c
-}
-
-func groupSet(f *panelFlags) *cobra.Command {
-	var yes bool
-	c := &cobra.Command{
-		Use: "set GROUP", Short: "Change a group: show what that does, ask, and do it", Args: usage(1, 1),
-		Example: "  wgfleet group set office --keepalive 25\n  wgfleet group set office --clear mtu --yes",
-	}
-	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
-	all := append(fields{{flag: "name", key: "name", help: "new name"}}, groupFields...)
-	all.add(c, true)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		body, err := all.body(f.con, c)
-		if err != nil {
-			return err
-		}
-		if len(body) == 0 {
-			return fmt.Errorf("nothing to change: see `%s --help`", c.CommandPath())
-		}
-		return f.run(func(ctx context.Context, client *panelclient.Client, args []string) error {
-			return groups(f).set(ctx, client, args[0], body, yes)
 		})(c, args)
 	}
 	return c

@@ -128,12 +128,9 @@ func nodeSet(f *panelFlags) *cobra.Command {
 	all := append(fields{{flag: "name", key: "name", help: "new name"}}, nodeFields...)
 	all.add(c, true)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		body, err := all.body(f.con, c)
+		body, err := all.change(f.con, c)
 		if err != nil {
 			return err
-		}
-		if len(body) == 0 {
-			return fmt.Errorf("nothing to change: see `%s --help`", c.CommandPath())
 		}
 		client, err := f.client()
 		if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 
 	"github.com/spf13/cobra"
@@ -75,12 +74,9 @@ func notifySet(f *panelFlags) *cobra.Command {
 	all := append(append(append(fields{{flag: "name", key: "name", help: "new name"}}, webhookFields...), smtpFields...), channelFields...)
 	all.add(c, false)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		body, err := all.body(f.con, c)
+		body, err := all.change(f.con, c)
 		if err != nil {
 			return err
-		}
-		if len(body) == 0 {
-			return fmt.Errorf("nothing to change: see `%s --help`", c.CommandPath())
 		}
 		return saveChannel(c.Context(), f, http.MethodPut, args[0], body)
 	}

@@ -178,12 +178,9 @@ func peerSet(f *panelFlags) *cobra.Command {
 	all := append(fields{{flag: "name", key: "name", help: "new name"}}, peerFields...)
 	all.add(c, true)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		body, err := all.body(f.con, c)
+		body, err := all.change(f.con, c)
 		if err != nil {
 			return err
-		}
-		if len(body) == 0 {
-			return fmt.Errorf("nothing to change: see `%s --help`", c.CommandPath())
 		}
 		return f.run(func(ctx context.Context, client *panelclient.Client, args []string) error {
 			_, p, err := findPeer(ctx, client, args[0], args[1])

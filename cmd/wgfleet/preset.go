@@ -113,12 +113,29 @@ func (p preset) add(ctx context.Context, client *panelclient.Client, body map[st
 }
 
 // set changes one, after a look at what that does.
-func (p preset) set(ctx context.Context, client *panelclient.Client, which string, body map[string]any, yes bool) error {
-	v, err := p.find(ctx, client, which)
-	if err != nil {
-		return err
+func (p preset) set(own fields, example string) *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use: "set " + strings.ToUpper(p.noun), Short: "Change a " + p.noun + ": show what that does, ask, and do it", Args: usage(1, 1),
+		Example: example,
 	}
-	return changePreset(ctx, p.f, client, p.at(v.ID), "the "+p.noun+" "+printable(v.Name), body, yes)
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	all := append(fields{{flag: "name", key: "name", help: "new name"}}, own...)
+	all.add(c, true)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		body, err := all.change(p.f.con, c)
+		if err != nil {
+			return err
+		}
+		return p.f.run(func(ctx context.Context, client *panelclient.Client, args []string) error {
+			v, err := p.find(ctx, client, args[0])
+			if err != nil {
+				return err
+			}
+			return changePreset(ctx, p.f, client, p.at(v.ID), "the "+p.noun+" "+printable(v.Name), body, yes)
+		})(c, args)
+	}
+	return c
 }
 
 func groups(f *panelFlags) preset    { return preset{f: f, noun: "group", path: "/api/groups"} }

@@ -73,7 +73,7 @@ can't be verified lets no other begin.`,
 	flags.BoolVar(&r.request.Interface, "interface", false, "the interface's own settings as well")
 	flags.StringSliceVar(&r.request.Only, "only", nil, "only these actions of the plan: public keys and interface.FIELD")
 	flags.BoolVar(&r.request.Atomic, "atomic", false, "all of a node's changes or none")
-	flags.BoolVar(&r.request.AllowMassRemoval, "force", false, "with --prune: even more than half of a node's peers")
+	flags.BoolVar(&r.request.AllowMassRemoval, "force", false, "with --prune: even more than max_delete_percent of a node's peers")
 	for _, flag := range []string{"prune", "prune-orphaned", "prune-foreign"} {
 		c.MarkFlagsMutuallyExclusive(flag, "adopt")
 	}

@@ -22,7 +22,7 @@ func newTemplate(con *console) *cobra.Command {
 	g := group("template", "Templates: settings for the nodes or peers that refer to them",
 		"  wgfleet template add mobile --kind peer --keepalive 25\n  wgfleet peer set berlin phone --template mobile")
 	f := addPanelFlags(con, g)
-	g.AddCommand(templateList(f), templates(f).show(), templateAdd(f), templateSet(f), templates(f).remove())
+	g.AddCommand(templateList(f), templates(f).show(), templateAdd(f), templates(f).set(templateFields, "  wgfleet template set mobile --keepalive 15\n  wgfleet template set router --clear hooks --yes"), templates(f).remove())
 	return g
 }
 
@@ -77,30 +77,6 @@ func templateAdd(f *panelFlags) *cobra.Command {
 		}
 		return f.run(func(ctx context.Context, client *panelclient.Client, _ []string) error {
 			return templates(f).add(ctx, client, body, next)
-		})(c, args)
-	}
-	return c
-}
-
-func templateSet(f *panelFlags) *cobra.Command {
-	var yes bool
-	c := &cobra.Command{
-		Use: "set TEMPLATE", Short: "Change a template: show what that does, ask, and do it", Args: usage(1, 1),
-		Example: "  wgfleet template set mobile --keepalive 15\n  wgfleet template set router --clear hooks --yes",
-	}
-	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
-	all := append(fields{{flag: "name", key: "name", help: "new name"}}, templateFields...)
-	all.add(c, true)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		body, err := all.body(f.con, c)
-		if err != nil {
-			return err
-		}
-		if len(body) == 0 {
-			return fmt.Errorf("nothing to change: see `%s --help`", c.CommandPath())
-		}
-		return f.run(func(ctx context.Context, client *panelclient.Client, args []string) error {
-			return templates(f).set(ctx, client, args[0], body, yes)
 		})(c, args)
 	}
 	return c
