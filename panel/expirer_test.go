@@ -3,6 +3,7 @@ package panel
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -71,7 +72,8 @@ func inBubble(t *testing.T, test func(w *world, d *direct)) {
 		st, err := store.OpenInMemory(store.NewMasterKey())
 		require.NoError(t, err)
 		defer func() { require.NoError(t, st.Close()) }()
-		s, err := New(Options{Store: st, Dial: func(n Node) (Agent, error) {
+		logs := &buffer{}
+		s, err := New(Options{Store: st, Logger: slog.New(slog.NewTextHandler(logs, nil)), Dial: func(n Node) (Agent, error) {
 			return client.New(client.Options{BaseURL: n.AgentURL, Secret: n.Secret, AgentID: n.AgentID, SpeaksV2: n.SpeaksV2, Transport: d})
 		}})
 		require.NoError(t, err)
@@ -85,7 +87,7 @@ func inBubble(t *testing.T, test func(w *world, d *direct)) {
 		run.Go(func() { require.NoError(t, s.Run(ctx)) })
 		defer run.Wait()
 		defer cancel()
-		test(&world{host: h, Service: s, id: n.ID, store: st}, d)
+		test(&world{host: h, Service: s, id: n.ID, store: st, logs: logs}, d)
 	})
 }
 
@@ -292,6 +294,9 @@ func TestExpiryIsTriedAgain(t *testing.T) {
 		require.Equal(t, event.Warning, told[0].Severity)
 		later(5 * time.Hour)
 		require.Len(t, w.told(w.Service, event.PeerExpired), 1)
+		tries := strings.Count(w.logs.String(), "were not dealt with yet")
+		require.Greater(t, tries, 10)
+		require.Less(t, tries, 30, "less and less often")
 		d.interrupt(false)
 		later(time.Hour)
 		_, there := w.peer(p.PublicKey)

@@ -3,10 +3,13 @@ package panel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/panel/drift"
 	"github.com/wgfleet/wgfleet/panel/event"
 	"github.com/wgfleet/wgfleet/store"
 )
@@ -206,4 +209,58 @@ func (s *Service) settleDeadlines(ctx context.Context, done, told []deadline) er
 		}
 		return nil
 	})
+}
+
+// expiredOf are those that expired and would be on the node otherwise.
+func (st *nodeState) expiredOf(due []deadline) []*Peer {
+	ids := make(map[string]bool, len(due))
+	for _, d := range due {
+		ids[d.PeerID] = true
+	}
+	var out []*Peer
+	for _, p := range st.peers {
+		if ids[p.ID] && p.Enabled && p.expired(st.at) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// revoke removes expired peers from their node, in one call.
+func (s *Service) revoke(ctx context.Context, n Node, peers []*Peer) error {
+	if len(peers) == 0 {
+		return nil
+	}
+	changes := make([]agent.Change, len(peers))
+	for i, p := range peers {
+		changes[i] = agent.Change{Op: agent.OpRemove, PeerBody: agent.PeerBody{PublicKey: p.PublicKey.String()}}
+	}
+	return s.push(ctx, n, changes)
+}
+
+// tellExpired tells how that ended.
+func (s *Service) tellExpired(ctx context.Context, n Node, peers []*Peer, err error) {
+	if len(peers) == 0 {
+		return
+	}
+	who := fmt.Sprintf("%d peers", len(peers))
+	if len(peers) == 1 {
+		who = "peer " + peers[0].title()
+	}
+	e := event.Event{
+		Kind: event.PeerExpired, Severity: event.Info, Revision: n.Revision,
+		Message: who + " expired, and the node has it no more",
+	}
+	outcome, why := event.Done, ""
+	if err != nil {
+		outcome, why = event.Failed, reasonOf(err)
+		e.Severity, e.Message = event.Warning, who+" expired, but may be on the node still: "+why
+	}
+	for _, p := range peers {
+		e.Changes = append(e.Changes, event.Change{
+			Op: PeerRemoved, Peer: p.PublicKey.String(), Name: p.Name, Outcome: outcome, Error: why,
+			Before: map[string]any{"allowed_ips": inBrief(drift.Texts(p.AllowedIPs)), "expires_at": stampOf(p.ExpiresAt)},
+		})
+	}
+	s.tell(ctx, n, e)
 }
