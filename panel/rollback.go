@@ -143,6 +143,7 @@ func (s *Service) goBack(ctx context.Context, tx store.Tx, w *backWay) (revised,
 		func() error { return renameNode(tx, old, n) },
 		func() error { return n.refer(tx, old) },
 		func() error { return putPeers(tx, w.id, &next, w.changes, peerWrite{rollback: true, now: w.now}) },
+		func() error { return w.forgetFetched(tx) },
 	} {
 		err := step()
 		if bad, ok := errors.AsType[*InvalidError](err); ok {
@@ -153,6 +154,19 @@ func (s *Service) goBack(ctx context.Context, tx store.Tx, w *backWay) (revised,
 		}
 	}
 	return s.revise(ctx, tx, ps, w.id, w.old, next, w.changes, fmt.Sprintf("rolled back to revision %d", w.to))
+}
+
+// forgetFetched drops what is kept of the files of peers that go.
+func (w *backWay) forgetFetched(tx store.Tx) error {
+	for _, c := range w.changes {
+		if c.after != nil {
+			continue
+		}
+		if err := fetchedTable.In(w.id).Delete(tx, c.before.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // movedOn says what was changed since a plan was made.

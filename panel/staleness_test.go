@@ -189,3 +189,23 @@ func TestSumOfFile(t *testing.T) {
 	_, ok = sumOfFile(n, p)
 	require.False(t, ok)
 }
+
+// A rollback that takes a peer takes what is kept of its file.
+func TestARollbackLeavesNoFileBehind(t *testing.T) {
+	w := newWorld(t)
+	w.create("ann", nil)
+	before, err := w.Node(t.Context(), w.id)
+	require.NoError(t, err)
+	bob := w.create("bob", nil)
+	w.fetch(bob.ID)
+	kept, err := w.fetchedOf(t.Context(), w.id)
+	require.NoError(t, err)
+	require.Len(t, kept, 1)
+	plan, err := w.Rollback(t.Context(), w.id, before.Revision, "")
+	require.NoError(t, err)
+	_, err = w.Rollback(t.Context(), w.id, before.Revision, plan.PlanID)
+	require.NoError(t, err)
+	kept, err = w.fetchedOf(t.Context(), w.id)
+	require.NoError(t, err)
+	require.Empty(t, kept)
+}
