@@ -2,6 +2,7 @@ package panel
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync/atomic"
@@ -21,6 +22,9 @@ const (
 	lastRetry  = time.Minute
 	// busyRetry is how long a look waits for a change of ours that came between.
 	busyRetry = time.Second
+	// lookPause is how long after a look that a node's word leads to the next one, at the least: one that says
+	// again and again that something changed is not believed at once.
+	lookPause = time.Second
 	// maxEarly is how many requests in a row may fail, or be answered before their time though nothing changed.
 	maxEarly = 5
 )
@@ -32,9 +36,10 @@ type keeper struct {
 	kicked chan struct{} // capacity 1: look now, something is another
 
 	healing policy.State
-	failed  int  // looks in a row
-	unheld  int  // requests in a row that could not be held
-	seen    look // the last look that did not fail
+	failed  int       // looks in a row
+	unheld  int       // requests in a row that could not be held
+	seen    look      // the last look that did not fail
+	looked  time.Time // when it began
 
 	forgiven atomic.Bool // somebody put the node right by hand since the last look
 }
@@ -67,6 +72,9 @@ func (k *keeper) step(ctx context.Context) pause {
 	if err == nil {
 		p, err = k.s.policyOf(ctx, st.node)
 	}
+	if errors.Is(err, ErrNotFound) {
+		return pause{most: policy.MaxInterval} // it is about to be left
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			k.s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "a node could not be watched", slog.String("node", k.nodeID), slog.String("error", err.Error()))
@@ -78,6 +86,7 @@ func (k *keeper) step(ctx context.Context) pause {
 		k.s.healed(ctx, st.node, policy.Decision{})
 		return pause{most: policy.MaxInterval} // or until it is changed
 	}
+	began := time.Now()
 	l, counts, err := k.look(ctx, st)
 	if err != nil {
 		return pause{most: min(k.retry(), p.NextCheck(rand.Float64))}
@@ -85,7 +94,7 @@ func (k *keeper) step(ctx context.Context) pause {
 	if !counts {
 		return pause{most: busyRetry}
 	}
-	k.failed, k.seen = 0, l
+	k.failed, k.seen, k.looked = 0, l, began
 	next := pause{most: p.NextCheck(rand.Float64), hold: st}
 	for _, until := range append(ends(l.desired.Rules), st.until) { // by the clock alone something is another then
 		if !until.IsZero() {
@@ -148,6 +157,11 @@ func (k *keeper) rest(ctx context.Context, p pause) {
 	}()
 	select {
 	case <-changed:
+		select {
+		case <-time.After(lookPause - time.Since(k.looked)):
+		case <-ctx.Done():
+		case <-k.kicked:
+		}
 	case <-k.kicked:
 	}
 	cancel()
@@ -198,6 +212,9 @@ func (k *keeper) ask(ctx context.Context, a Agent, n Node) (client.Snapshot, err
 // heal puts right what the policy allows, and returns when it is to be decided about again; 0: when the node
 // is another.
 func (k *keeper) heal(ctx context.Context, st *nodeState, p policy.Policy, l look) time.Duration {
+	if k.forgiven.Swap(false) {
+		k.healing = policy.State{}
+	}
 	if l.report.Status == drift.InSync {
 		k.healing = k.healing.InSync(k.s.now())
 		k.s.healed(ctx, st.node, policy.Decision{})
@@ -206,9 +223,6 @@ func (k *keeper) heal(ctx context.Context, st *nodeState, p policy.Policy, l loo
 	if p.Mode != policy.Heal {
 		k.s.healed(ctx, st.node, policy.Decision{})
 		return 0
-	}
-	if k.forgiven.Swap(false) {
-		k.healing = policy.State{}
 	}
 	d, done := k.s.heal(ctx, st.node, p, k.healing)
 	now := k.s.now()

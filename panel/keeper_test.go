@@ -3,18 +3,23 @@ package panel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/agent/client"
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/panel/drift"
 	"github.com/wgfleet/wgfleet/panel/event"
 	"github.com/wgfleet/wgfleet/panel/policy"
+	"github.com/wgfleet/wgfleet/store"
 )
 
 // watch lets the panel keep its nodes until the test ends.
@@ -131,12 +136,19 @@ func TestNobodyLooksWhereTheModeIsOff(t *testing.T) {
 	before := w.calls.Load()
 	w.watch()
 	w.keepers.kickAll()
-	w.policy(PolicyInput{Mode: set(string(policy.Report))})
-	other, _, err := w.CreateNode(t.Context(), NodeInput{Name: new("gone"), AgentURL: &w.proxy.URL, Secret: new(testSecret), WGInterface: new("wg7")})
+	// When another node, which came later, was looked at, this one could have been.
+	other := newHost(t, nil)
+	n, _, err := w.CreateNode(t.Context(), NodeInput{Name: new("gone"), AgentURL: &other.proxy.URL, Secret: new(testSecret), WGInterface: new("wg7")})
 	require.NoError(t, err)
-	w.await("", func(e event.Event) bool { return e.NodeID == other.ID && e.To == drift.Unknown })
-	require.NoError(t, w.DeleteNode(t.Context(), other.ID))
-	require.Greater(t, w.calls.Load(), before)
+	w.await("", func(e event.Event) bool { return e.NodeID == n.ID && e.To == drift.Unknown })
+	require.NoError(t, w.DeleteNode(t.Context(), n.ID))
+	require.Equal(t, before, w.calls.Load(), "nobody looked")
+
+	last, err := w.LastEvent(t.Context())
+	require.NoError(t, err)
+	w.write(engine.PeerChange{After: &engine.Peer{PublicKey: publicKey("stranger"), AllowedIPs: prefixesOf("10.9.0.1/32")}})
+	w.policy(PolicyInput{Mode: set(string(policy.Report))})
+	w.await(last, becomes(drift.Drifted))
 }
 
 // Somebody else undoes each healing: it is done less and less often, then given up with a word, and taken up
@@ -281,4 +293,46 @@ func TestHealingOfTwins(t *testing.T) {
 	v, err := w.Node(t.Context(), w.id)
 	require.NoError(t, err)
 	require.Contains(t, v.Status.Healing, "manages the same interface")
+}
+
+// restless is an agent that says at once, whatever it is asked, that something changed.
+type restless struct {
+	*polled
+	dumps atomic.Int64
+}
+
+func (r *restless) Dump(_ context.Context, _ string, q client.Query) (client.Snapshot, error) {
+	return client.Snapshot{Digest: fmt.Sprint(r.dumps.Add(1)), InterfaceDigest: "d"}, nil
+}
+
+func (r *restless) Interface(context.Context, string) (agent.InterfaceSummary, error) {
+	return agent.InterfaceSummary{Name: "wg0", PublicKey: "seen", InterfaceDigest: "d"}, nil
+}
+
+func (r *restless) MAC(engine.SecretKey) string { return "" }
+
+// A node that lies can't keep the panel busy.
+func TestARestlessNodeIsPaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, err := store.OpenInMemory(store.NewMasterKey())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, st.Close()) }()
+		a := &restless{polled: &polled{}}
+		s, err := New(Options{Store: st, Dial: func(Node) (Agent, error) { return a, nil }})
+		require.NoError(t, err)
+		_, _, err = s.CreateNode(t.Context(), NodeInput{Name: new("n"), AgentURL: new("http://n")})
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		var run sync.WaitGroup
+		run.Go(func() {
+			if err := s.keepLoop(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		later(time.Minute)
+		stop()
+		run.Wait()
+		require.LessOrEqual(t, a.dumps.Load(), int64(130), "a look and a request that is held, once a second")
+		require.Greater(t, a.dumps.Load(), int64(60))
+	})
 }
