@@ -167,9 +167,11 @@ func (s *Server) streamEvents(c *gin.Context) error {
 			return err
 		}
 	}
-	if err := beginStream(c); err != nil {
+	leave, err := s.beginStream(c)
+	if err != nil {
 		return err
 	}
+	defer leave()
 	for s.stillAdmitted(c) {
 		if err := stand(c, after); err != nil {
 			return nil
@@ -181,15 +183,29 @@ func (s *Server) streamEvents(c *gin.Context) error {
 	return nil
 }
 
-// beginStream writes the head of a stream. Its reader is not bound by what bounds a request's body.
-func beginStream(c *gin.Context) error {
+// maxStreams is how many streams are open at the same time: each costs a connection that nobody else gets.
+const maxStreams = 256
+
+// streamRetry is when who finds all taken is told to come again.
+const streamRetry = 10 * time.Second
+
+// beginStream writes the head of a stream. Its reader is not bound by what bounds a request's body. The caller calls
+// the returned function when the stream has ended.
+func (s *Server) beginStream(c *gin.Context) (leave func(), err error) {
+	select {
+	case s.streams <- struct{}{}:
+	default:
+		return nil, tooMany(streamRetry)
+	}
+	leave = func() { <-s.streams }
 	if err := http.NewResponseController(c.Writer).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
+		leave()
+		return nil, err
 	}
 	c.Header("Content-Type", eventStream)
 	c.Header("X-Accel-Buffering", "no")
 	c.Status(http.StatusOK)
-	return nil
+	return leave, nil
 }
 
 // sendEvents writes what comes until the next heartbeat, and returns the id of the last event that was seen.

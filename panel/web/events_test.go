@@ -104,6 +104,17 @@ func TestStreamOfEvents(t *testing.T) {
 	none := h.stream(t.Context(), server.URL, "", nil)
 	require.Equal(t, "id:"+second, <-none, "it began, with nothing that was before")
 
+	for range maxStreams - len(h.server.streams) {
+		h.server.streams <- struct{}{}
+	}
+	req := httptest.NewRequest(http.MethodGet, "/api/events", nil)
+	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Authorization", "Bearer "+viewerToken)
+	rec := httptest.NewRecorder()
+	h.server.Handler().ServeHTTP(rec, req)
+	require.Equal(t, http.StatusTooManyRequests, rec.Code, "all are taken")
+	require.Equal(t, "10", rec.Header().Get("Retry-After"))
+
 	h.server.EndStreams()
 	require.Equal(t, "the end", next(t, lines))
 	require.Equal(t, "event:drift.changed", next(t, all))

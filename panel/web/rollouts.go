@@ -139,9 +139,11 @@ func (s *Server) streamRollout(c *gin.Context) error {
 	if _, err := s.panel.Rollout(ctx, c.Param("id")); err != nil {
 		return err
 	}
-	if err := beginStream(c); err != nil {
+	leave, err := s.beginStream(c)
+	if err != nil {
 		return err
 	}
+	defer leave()
 	sent := map[string]string{}
 	for goesOn := true; goesOn && ctx.Err() == nil && s.stillAdmitted(c); {
 		goesOn, _ = s.sendRollout(ctx, c, sent) // a reader that has gone needs no answer

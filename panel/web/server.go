@@ -44,6 +44,7 @@ type Server struct {
 	docs    []byte // its page
 	engine  *gin.Engine
 
+	streams chan struct{}   // full while as many are open as may be
 	closing context.Context //nolint:containedctx // of all streams: it ends with the server
 	close   context.CancelFunc
 }
@@ -71,6 +72,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		panel: o.Panel, log: o.Logger, now: o.Now, limits: limits, metrics: metrics, version: o.Version,
 	}
+	s.streams = make(chan struct{}, maxStreams)
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.routes = s.table(o.Gatherer)
 	if s.openAPI, s.docs, err = describe(s.routes, o.Version); err != nil {
