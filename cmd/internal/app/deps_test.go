@@ -23,7 +23,9 @@ var rooms = map[string][]string{
 	"engine/wgquick":            {"engine"},
 	"engine/link":               {"engine"},
 	"engine/kernel":             {"engine", "engine/link"},
-	"engine/userspace":          {"engine", "engine/link"},
+	"engine/netstack":           {"engine"},
+	"engine/gateway":            {"engine", "engine/netstack"},
+	"engine/userspace":          {"engine", "engine/gateway", "engine/link", "engine/netstack"},
 	"engine/enginetest":         {"engine/..."},
 	"engine/enginetest/mesh":    {"engine/..."},
 	"agent":                     {"engine"},
@@ -66,7 +68,9 @@ var outside = map[string][]string{
 	"os/exec":                                 {"engine/link"},
 	"testing":                                 {"engine/enginetest", "engine/enginetest/mesh", "store/storetest"},
 	"github.com/stretchr/testify":             {"engine/enginetest", "engine/enginetest/mesh", "store/storetest"},
-	"golang.zx2c4.com/wireguard/tun/netstack": {"engine/userspace", "engine/enginetest/mesh"},
+	"golang.zx2c4.com/wireguard/tun/netstack": {"engine/enginetest/mesh"},
+	"gvisor.dev/gvisor":                       {"engine/netstack", "engine/gateway"},
+	"github.com/gaissmai/bart":                {"engine/gateway"},
 }
 
 // source is one Go file that is no test.
