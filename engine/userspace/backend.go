@@ -13,6 +13,7 @@ import (
 	"golang.zx2c4.com/wireguard/device"
 
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/gateway"
 )
 
 // DefaultUAPIDir is where wg(8) looks for the sockets of userspace devices.
@@ -29,6 +30,9 @@ type Options struct {
 	Bind func() conn.Bind
 	// DNS are the resolvers that netstack's own dialer asks, inside the tunnel.
 	DNS []netip.Addr
+	// Gateway carries the packets of netstack's peers to what this host reaches; nil: they end in this process. Its
+	// logger is this one's.
+	Gateway *gateway.Options
 }
 
 // Backend makes devices of one kind.

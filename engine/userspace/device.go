@@ -10,9 +10,10 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
-	"golang.zx2c4.com/wireguard/tun/netstack"
 
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/gateway"
+	"github.com/wgfleet/wgfleet/engine/netstack"
 )
 
 // batchBytes is how much configuration is handed over at once. wireguard-go lets nobody read while
@@ -22,7 +23,8 @@ const batchBytes = 32 << 10
 // carrier is what a device sits on: netstack or a TUN interface.
 type carrier interface {
 	device() tun.Device
-	net() *netstack.Net // nil: not on netstack
+	net() *netstack.Net        // nil: not on netstack
+	gateway() *gateway.Gateway // nil: none
 	// start is called once, after the device is up.
 	start() error
 	// check refuses changes of addresses or MTU that change cannot do.
@@ -51,6 +53,7 @@ type Device struct {
 var (
 	_ engine.Hosted  = (*Device)(nil)
 	_ engine.Greeter = (*Device)(nil)
+	_ engine.Gateway = (*Device)(nil)
 )
 
 // start configures the device before it is up, so that nothing is sent with half of its settings.
@@ -154,8 +157,10 @@ func (d *Device) Configure(ctx context.Context, c engine.Changes) error {
 	}
 	defer d.revision.Add(1)
 	if err := d.apply(ctx, c); err != nil {
+		d.refollow()
 		return d.fail("configure", err)
 	}
+	d.follow(c.Peers)
 	return nil
 }
 

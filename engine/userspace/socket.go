@@ -148,6 +148,7 @@ func (d *Device) answer(c net.Conn) {
 				return
 			}
 			err = d.dev.IpcSetOperation(&text)
+			d.refollow()
 			d.revision.Add(1) // before the answer, and after an error too: half of it may be done
 		case "get=1\n":
 			if b, gone := rw.ReadByte(); gone != nil || b != '\n' {

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.zx2c4.com/wireguard/tun/netstack"
+	"github.com/wgfleet/wgfleet/engine/netstack"
 
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/enginetest"

@@ -9,10 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
-	"golang.zx2c4.com/wireguard/tun/netstack"
 
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/gateway"
 	"github.com/wgfleet/wgfleet/engine/link"
+	"github.com/wgfleet/wgfleet/engine/netstack"
 )
 
 const tunPath = "/dev/net/tun"
@@ -100,6 +101,9 @@ func tunError(what string, err error) error {
 
 func (c *tunCarrier) device() tun.Device { return c.tun }
 func (c *tunCarrier) net() *netstack.Net { return nil }
+
+// gateway is none: the host's kernel forwards.
+func (c *tunCarrier) gateway() *gateway.Gateway { return nil }
 
 func (c *tunCarrier) start() error {
 	if err := link.Up(c.want.Name); err != nil {
