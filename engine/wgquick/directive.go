@@ -12,7 +12,9 @@ const AnyLink = "any"
 
 const (
 	directiveSign = "wgfleet"
-	wantDirective = "forward or masquerade"
+	wantDirective = "forward, masquerade, resolver, publish, allow, deny or limit"
+	wantLinked    = "forward or masquerade"
+	wantAnyPlace  = "this directive in the [Interface] or a [Peer] section"
 	wantPlace     = "this directive in the [Interface] section"
 	wantLinks     = "any, or names of links separated by commas, such as eth0, eth1"
 )
@@ -48,16 +50,29 @@ func lookupDirective(name string) keyID {
 		return keyForward
 	case "masquerade":
 		return keyMasquerade
+	case "resolver":
+		return keyResolver
+	case "publish":
+		return keyPublish
+	case "allow":
+		return keyAllow
+	case "deny":
+		return keyDeny
+	case "limit":
+		return keyLimit
 	}
 	return keyDirective
 }
+
+// linked reports whether the values of a directive are links.
+func (k keyID) linked() bool { return k == keyForward || k == keyMasquerade }
 
 // SetDirective gives a directive of [Interface], "forward" or "masquerade", this value: AnyLink, or
 // names of links separated by commas; "" takes its lines away. It edits as SetInterface does.
 func (f *File) SetDirective(name, value string) error {
 	id := lookupDirective(name)
-	if id == keyDirective {
-		return &ParseError{Key: id.String(), Want: wantDirective, Got: showable(name)}
+	if !id.linked() {
+		return &ParseError{Key: keyDirective.String(), Want: wantLinked, Got: showable(name)}
 	}
 	return f.set(id, []string{value})
 }
@@ -113,10 +128,14 @@ func (i *Interface) readDirective(l *line, in section) *ParseError {
 		_, text, _ := strings.Cut(l.text, ":")
 		name, _, _ := strings.Cut(trimmed(text), " ")
 		return want(wantDirective, name)
-	case in != sectionInterface:
+	case l.key.info().section == sectionInterface && in != sectionInterface:
 		return want(wantPlace, "")
+	case in != sectionInterface && in != sectionPeer:
+		return want(wantAnyPlace, "")
+	case l.key.linked():
+		return i.readLinks(l.key, l.value())
 	}
-	return i.readLinks(l.key, l.value())
+	return readGateway(new(engine.GatewayConfig), new(engine.Access), l.key, l.value())
 }
 
 func (i *Interface) readLinks(key keyID, value string) *ParseError {

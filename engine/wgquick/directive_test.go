@@ -38,9 +38,9 @@ func TestDirectives(t *testing.T) {
 func TestDirectivesThatAreRefused(t *testing.T) {
 	const misplaced = "expected this directive in the [Interface] section"
 	for text, want := range map[string]string{
-		"[Interface]\n# wgfleet: masqerade eth0\n":                              `line 2: # wgfleet: expected forward or masquerade, got "masqerade"`,
-		"[Interface]\n#wgfleet:\n":                                              "line 2: # wgfleet: expected forward or masquerade",
-		"[Interface]\n# wgfleet: forward=eth0\n":                                `line 2: # wgfleet: expected forward or masquerade, got "forward=eth0"`,
+		"[Interface]\n# wgfleet: masqerade eth0\n":                              `line 2: # wgfleet: expected forward, masquerade, resolver, publish, allow, deny or limit, got "masqerade"`,
+		"[Interface]\n#wgfleet:\n":                                              "line 2: # wgfleet: expected forward, masquerade, resolver, publish, allow, deny or limit",
+		"[Interface]\n# wgfleet: forward=eth0\n":                                `line 2: # wgfleet: expected forward, masquerade, resolver, publish, allow, deny or limit, got "forward=eth0"`,
 		"[Interface]\n# wgfleet: forward eth0;eth1\n":                           `line 2: # wgfleet: forward: expected ` + wantLinks + `, got "eth0;eth1"`,
 		"[Interface]\n# wgfleet: forward ,\n":                                   `line 2: # wgfleet: forward: expected ` + wantLinks + `, got ","`,
 		"[Interface]\n# wgfleet: masquerade enp0s31f6.1000000\n":                `line 2: # wgfleet: masquerade: expected ` + wantLinks + `, got "enp0s31f6.1000000"`,
@@ -50,7 +50,7 @@ func TestDirectivesThatAreRefused(t *testing.T) {
 		"# wgfleet: masquerade\n":                                               "line 1: # wgfleet: masquerade: " + misplaced,
 		"[Interface]\n[Router]\n# wgfleet: masquerade\n":                        "line 3: # wgfleet: masquerade: " + misplaced,
 		"[Interface]\n# wgfleet: forward " + psk1 + "\n":                        "line 2: # wgfleet: forward: expected " + wantLinks,
-		"[Interface]\n# wgfleet: " + psk1 + "\n":                                "line 2: # wgfleet: expected forward or masquerade",
+		"[Interface]\n# wgfleet: " + psk1 + "\n":                                "line 2: # wgfleet: expected forward, masquerade, resolver, publish, allow, deny or limit",
 		"[Interface]\n# wgfleet: masquerade \u00a0\n":                           "line 2: # wgfleet: masquerade: expected " + wantLinks + ", got \"\\u00a0\"",
 	} {
 		f := parseText(t, text)

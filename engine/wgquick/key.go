@@ -16,6 +16,11 @@ const (
 	keyDirective // of an unknown name
 	keyForward
 	keyMasquerade
+	keyResolver
+	keyPublish
+	keyAllow // of the node, or of a peer
+	keyDeny
+	keyLimit
 	keyPreUp
 	keyPostUp
 	keyPreDown
@@ -59,6 +64,11 @@ var keyInfos = [...]keyInfo{
 	keyDirective:           {name: "# wgfleet", ours: true},
 	keyForward:             {name: "# wgfleet: forward", section: sectionInterface, list: true, ours: true},
 	keyMasquerade:          {name: "# wgfleet: masquerade", section: sectionInterface, list: true, ours: true},
+	keyResolver:            {name: "# wgfleet: resolver", section: sectionInterface, ours: true},
+	keyPublish:             {name: "# wgfleet: publish", section: sectionInterface, ours: true},
+	keyAllow:               {name: "# wgfleet: allow", ours: true},
+	keyDeny:                {name: "# wgfleet: deny", ours: true},
+	keyLimit:               {name: "# wgfleet: limit", ours: true},
 	keyPreUp:               {name: "PreUp", section: sectionInterface, hook: true},
 	keyPostUp:              {name: "PostUp", section: sectionInterface, hook: true},
 	keyPreDown:             {name: "PreDown", section: sectionInterface, hook: true},
