@@ -27,6 +27,7 @@ const (
 	CodeMethod           Code = "method_not_allowed"
 	CodeInterfaceExists  Code = "interface_exists"
 	CodeInterfaceDown    Code = "interface_down"
+	CodeNoGateway        Code = "no_gateway"
 	CodeAllowedIPTaken   Code = "allowed_ip_taken"
 	CodeMassRemoval      Code = "mass_removal"
 	CodeEmpty            Code = "empty_configuration"
@@ -58,6 +59,7 @@ var statuses = map[Code]int{
 	CodeMethod:           http.StatusMethodNotAllowed,
 	CodeInterfaceExists:  http.StatusConflict,
 	CodeInterfaceDown:    http.StatusConflict,
+	CodeNoGateway:        http.StatusConflict,
 	CodeAllowedIPTaken:   http.StatusConflict,
 	CodeMassRemoval:      http.StatusConflict,
 	CodeEmpty:            http.StatusConflict,

@@ -33,6 +33,7 @@ const (
 	CapWait  = "wait"  // Prefer: wait is held until either digest changes, for next to nothing
 	CapApply = "apply" // POST apply
 	CapFile  = "file"  // GET file
+	CapFlows = "flows" // GET flows, GET and PUT access
 )
 
 // MaxWait is how long Prefer: wait holds an answer at most.

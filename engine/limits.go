@@ -48,11 +48,11 @@ func limitError(word string) error {
 	return &FieldError{Field: "limit", Reason: fmt.Sprintf("%.40q is not one: expected %s", word, wantLimits)}
 }
 
-// ParseByteRate reads a number of bytes a second, such as 10M, or none. Errors: *FieldError.
-func ParseByteRate(text string) (int64, error) {
+// ParseBytes reads a number of bytes, such as 512M, or none, which is NoLimit. Errors: *FieldError.
+func ParseBytes(text string) (int64, error) {
 	n, ok := parseLimit(text, true)
 	if !ok {
-		return 0, limitError(text)
+		return 0, &FieldError{Field: "bytes", Reason: fmt.Sprintf("%.40q is no number of them: expected one such as 512M, or none", text)}
 	}
 	return n, nil
 }

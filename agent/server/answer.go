@@ -95,6 +95,7 @@ func withoutApply(err error) *agent.Error {
 		{engine.ErrPortInUse, agent.CodePortInUse},
 		{engine.ErrAddressInUse, agent.CodeAddressInUse},
 		{engine.ErrClosed, agent.CodeInterfaceDown},
+		{errNoGateway, agent.CodeNoGateway},
 		{context.DeadlineExceeded, agent.CodeBusy},
 		{context.Canceled, agent.CodeBusy},
 	} {

@@ -247,7 +247,7 @@ func TestDirectiveThatIsWrong(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	r := n.do("PUT", configPath, map[string]any{"mtu": 1400})
 	require.NotEqual(t, 200, r.status)
-	require.Contains(t, string(r.body), "wg0.conf: line 3: # wgfleet: expected forward or masquerade, got \\\"masqerade\\\"")
+	require.Contains(t, string(r.body), "wg0.conf: line 3: # wgfleet: expected forward, masquerade, resolver, publish, allow, deny or limit, got \\\"masqerade\\\"")
 	require.Equal(t, text, n.conf("wg0"))
 }
 

@@ -111,6 +111,7 @@ func (s *Server) bringUp(ctx context.Context, sl *slot, up setup) (m *model, err
 	}
 	sl.made, sl.conf = linkID(sl.name), &up.conf // kept with the record of what came up
 	sl.set(d, s.o.Backend.Kind(), m)
+	s.govern(ctx, sl, d)
 	s.greet(sl, d)
 	return m, nil
 }

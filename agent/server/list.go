@@ -15,7 +15,7 @@ func (s *Server) health(context.Context, *request) (*answer, error) {
 	now := s.o.Now()
 	return ok(agent.Health{
 		Status: "ok", Timestamp: now.Unix(), Uptime: int64(now.Sub(s.started).Seconds()), Version: s.o.Version,
-		AgentID: s.identity.id, Capabilities: []string{agent.CapV2, agent.CapETag, agent.CapWait, agent.CapApply, agent.CapFile},
+		AgentID: s.identity.id, Capabilities: []string{agent.CapV2, agent.CapETag, agent.CapWait, agent.CapApply, agent.CapFile, agent.CapFlows},
 	})
 }
 

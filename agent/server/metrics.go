@@ -130,6 +130,7 @@ func (sc *scraper) Collect(out chan<- prometheus.Metric) {
 	for _, o := range all {
 		sc.collect(out, o)
 	}
+	sc.collectGateways(ctx, out)
 }
 
 func gauge(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {

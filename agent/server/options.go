@@ -122,9 +122,19 @@ type Options struct {
 	Resolver   Resolver   // nil: the system's
 	Network    Network    // nil: nothing but the device is set up
 
+	Gateway GatewayOptions
+
 	Version string
 	Logger  *slog.Logger
 	Now     func() time.Time
+}
+
+// GatewayOptions hold for the gateways of all interfaces, beside what their files say.
+type GatewayOptions struct {
+	Allow, Deny []engine.AccessRule
+	Resolver    bool
+	// OwnPorts are where this process listens, agent and panel; nil: nowhere. It may be called at any time.
+	OwnPorts func() []uint16
 }
 
 var policies = map[string]struct {

@@ -36,6 +36,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.work(s.reresolve)
 	s.work(s.watchPeers)
+	s.work(s.watchGateways)
 	return nil
 }
 

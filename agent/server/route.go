@@ -49,6 +49,10 @@ func routeSpecs() []routeSpec {
 			http.MethodGet: (*Server).getConfig, http.MethodPut: (*Server).putConfig,
 		}},
 		{segments: "wg {if} file", methods: map[string]handler{http.MethodGet: (*Server).fileDrift}},
+		{segments: "wg {if} flows", methods: map[string]handler{http.MethodGet: (*Server).flows}},
+		{segments: "wg {if} access", methods: map[string]handler{
+			http.MethodGet: (*Server).getAccess, http.MethodPut: (*Server).putAccess,
+		}},
 		{segments: "wg {if} enable", methods: map[string]handler{http.MethodPost: (*Server).enable}},
 		{segments: "wg {if} disable", methods: map[string]handler{http.MethodPost: (*Server).disable}},
 	}

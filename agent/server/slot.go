@@ -25,6 +25,7 @@ type slot struct {
 	following bool          // background work is scheduled
 	lag       time.Duration // how much longer it waits, since it failed
 	lastFile  *comparison   // of the device and the host's file; may be outdated
+	governed  governed
 
 	// The holder of the slot alone uses these.
 	holders holders

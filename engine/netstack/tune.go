@@ -3,6 +3,7 @@ package netstack
 import (
 	"time"
 
+	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -29,3 +30,10 @@ func tune(s *stack.Stack) tcpip.Error {
 	datagrams := tcpip.SendBufferSizeOption{Min: leastBuffer, Default: smallSendUDP, Max: mostBuffer}
 	return s.SetOption(datagrams)
 }
+
+// DiscardLogs silences gVisor, for the whole process: it writes to standard error in a form of its own, and peers can make it.
+func DiscardLogs() { log.SetTarget(discard{}) }
+
+type discard struct{}
+
+func (discard) Emit(int, log.Level, time.Time, string, ...any) {}

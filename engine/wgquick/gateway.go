@@ -88,38 +88,34 @@ func appendRule(rules []engine.AccessRule, value string) ([]engine.AccessRule, e
 	return append(rules, r), nil
 }
 
-// SetAccess makes the directives of [Interface] say a, where they do not already; all else stays.
-func (f *File) SetAccess(a engine.Access) {
+// SetAccess makes the directives of [Interface] and of every [Peer] say p, where they do not already; all else stays.
+// Peers that the file does not have are passed over, see HasPeer.
+func (f *File) SetAccess(p engine.AccessPolicy) {
 	have, err := f.Gateway()
-	if err == nil && sameAccess(have.Access.Node, a) {
-		return
-	}
-	for _, b := range f.blocks() {
-		if b.section == sectionInterface {
-			f.clearAccess(b)
+	same := func(a, b engine.Access) bool { return err == nil && sameAccess(a, b) }
+	if !same(have.Access.Node, p.Node) {
+		for _, b := range f.blocks() {
+			if b.section == sectionInterface {
+				f.clearAccess(b)
+			}
+		}
+		if !p.Node.IsZero() {
+			f.appendAccess(f.interfaceBlock(), p.Node)
 		}
 	}
-	if !a.IsZero() {
-		f.appendAccess(f.interfaceBlock(), a)
+	for key, blocks := range f.peers {
+		if same(have.Access.Peers[key], p.Peers[key]) {
+			continue
+		}
+		for _, b := range blocks {
+			f.clearAccess(b)
+		}
+		f.appendAccess(blocks[len(blocks)-1], p.Peers[key])
 	}
 }
 
-// SetPeerAccess does the same for a peer, and reports whether the file has it.
-func (f *File) SetPeerAccess(key wgtypes.Key, a engine.Access) bool {
-	blocks := f.peers[key]
-	if len(blocks) == 0 {
-		return false
-	}
-	have, err := f.Gateway()
-	if err == nil && sameAccess(have.Access.Peers[key], a) {
-		return true
-	}
-	for _, b := range blocks {
-		f.clearAccess(b)
-	}
-	f.appendAccess(blocks[len(blocks)-1], a)
-	return true
-}
+// HasPeer reports whether the file has a section with that public key.
+func (f *File) HasPeer(key wgtypes.Key) bool { return len(f.peers[key]) > 0 }
 
 func sameAccess(a, b engine.Access) bool { return slices.Equal(accessLines(a), accessLines(b)) }
 

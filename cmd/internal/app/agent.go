@@ -11,6 +11,7 @@ import (
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/agent/server"
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/netstack"
 )
 
 // agentFolder is the agent's part of the data folder.
@@ -31,6 +32,7 @@ func (p *process) startAgent(ctx context.Context) (local string, err error) {
 		return "", err
 	}
 	p.cleanups.add("the agent's port", closeListener(l))
+	p.ports.add(l)
 	if absent(l) {
 		p.log.Warn("this host does not have the agent's address yet: nobody reaches it until it does", slog.String("address", p.Agent.Host))
 	}
@@ -64,6 +66,10 @@ func (p *process) newAgent() (*server.Server, error) {
 		return nil, err
 	}
 	p.kind = b.Kind()
+	if p.kind == engine.KindNetstack {
+		p.Gateway.boundMemory()
+		netstack.DiscardLogs()
+	}
 	s, err := server.New(server.Options{
 		Backend: b, Attach: attacher(p.Settings.Backend, p.kind),
 		ConfDir: p.ConfDir, DataDir: p.file(agentFolder),
@@ -72,6 +78,9 @@ func (p *process) newAgent() (*server.Server, error) {
 		Hooks: p.Agent.Hooks, ExposeSecrets: p.Agent.ExposeSecrets, Metrics: p.Agent.Metrics,
 		Up: p.Up, RateLimit: p.RateLimit,
 		HookRunner: hooks(p.log), Network: p.network(),
+		Gateway: server.GatewayOptions{
+			Allow: p.Gateway.Allow, Deny: p.Gateway.Deny, Resolver: p.Gateway.Resolver, OwnPorts: p.ports.list,
+		},
 		Version: p.streams.Version, Logger: p.log,
 	})
 	if err != nil {
@@ -103,7 +112,7 @@ func (p *process) backend() (engine.Backend, error) {
 	if p.streams.Backend != nil {
 		return p.streams.Backend, nil
 	}
-	return chooseBackend(p.Settings.Backend, p.UAPIDir, p.log)
+	return chooseBackend(p.Settings.Backend, p.UAPIDir, p.Gateway.options(), p.log)
 }
 
 // ownDoor opens a port on loopback for the panel in this process, where the agent's own one is not

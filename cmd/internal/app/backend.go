@@ -8,16 +8,17 @@ import (
 	"slices"
 
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/gateway"
 	"github.com/wgfleet/wgfleet/engine/kernel"
 	"github.com/wgfleet/wgfleet/engine/userspace"
 )
 
 // backends are the ways of driving WireGuard, the best first.
-func backends(uapiDir string, log *slog.Logger) []usableBackend {
+func backends(uapiDir string, g *gateway.Options, log *slog.Logger) []usableBackend {
 	return []usableBackend{
 		kernel.New(),
 		userspace.NewTUN(userspace.Options{Logger: log}),
-		userspace.NewNetstack(userspace.Options{Logger: log, UAPIDir: uapiDir}),
+		userspace.NewNetstack(userspace.Options{Logger: log, UAPIDir: uapiDir, Gateway: g}),
 	}
 }
 
@@ -36,16 +37,16 @@ type BackendProbe struct {
 // ProbeBackends tries all backends; nothing is left behind.
 func ProbeBackends(context.Context) []BackendProbe {
 	var out []BackendProbe
-	for _, b := range backends("", slog.New(slog.DiscardHandler)) {
+	for _, b := range backends("", nil, slog.New(slog.DiscardHandler)) {
 		out = append(out, BackendProbe{Kind: b.Kind(), Err: b.Usable()})
 	}
 	return out
 }
 
 // chooseBackend takes the wanted backend, for auto the first that works, and logs why in one line.
-func chooseBackend(want, uapiDir string, log *slog.Logger) (engine.Backend, error) {
+func chooseBackend(want, uapiDir string, g *gateway.Options, log *slog.Logger) (engine.Backend, error) {
 	var reasons error
-	for _, b := range backends(uapiDir, log) {
+	for _, b := range backends(uapiDir, g, log) {
 		if want != BackendAuto && want != string(b.Kind()) {
 			continue
 		}

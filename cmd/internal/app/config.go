@@ -33,6 +33,7 @@ type Settings struct {
 	DownOnExit bool
 	LogLevel   slog.Level
 	RateLimit  rate.Limit // a second; 0: each role's default; rate.Inf: none
+	Gateway    GatewaySettings
 	Agent      AgentSettings
 	Panel      PanelSettings
 }
@@ -175,6 +176,7 @@ func (r raw) settings(environ []string) (Settings, error) {
 		p.add(keyNoAgent, "nothing is left to run without the agent: add --panel")
 	}
 	p.folders(&s, environ)
+	s.Gateway = p.gateway()
 	s.Agent = p.agent(s)
 	s.Panel = p.panel()
 	p.oneOf(keyStore, "badger")

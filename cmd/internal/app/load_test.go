@@ -181,6 +181,11 @@ func TestBadValues(t *testing.T) {
 		{"WGFLEET_STORE", "etcd://x", `"etcd://x" is not known: expected badger`},
 		{"WGFLEET_TRUSTED_PROXIES", "10.0.0.0/8,proxy", `"proxy" is not an address or a prefix`},
 		{"WGFLEET_NOTIFY_ALLOW", "10.0.0.0/8,http://hooks", `"http://hooks" is not an address, a prefix like 10.0.0.0/8 or a host name`},
+		{"WGFLEET_GATEWAY", "maybe", "not true or false"},
+		{"WGFLEET_GATEWAY_ALLOW", "10.0.0.0/8; example.test", `"example.test" is not one: expected any, an address or a prefix`},
+		{"WGFLEET_GATEWAY_DENY", "any tcp http", `"http" is not one`},
+		{"WGFLEET_GATEWAY_LIMIT", "speed=1", `"speed=1" is not one: expected connections=`},
+		{"WGFLEET_GATEWAY_MEMORY", "much", `"much" is no number of them`},
 		{"WGFLEET_PANEL_TLS_KEY", "k.pem", "WGFLEET_PANEL_TLS_CERT must be given as well"},
 		{"WGFLEET_AGENT_CLIENT_CERT", "c.pem", "WGFLEET_AGENT_CLIENT_KEY must be given as well"},
 	} {

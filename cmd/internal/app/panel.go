@@ -45,6 +45,7 @@ func (p *process) startPanel(ctx context.Context, local string) error {
 		return err
 	}
 	p.cleanups.add("the panel's port", closeListener(l))
+	p.ports.add(l)
 	service, err := p.newService(ctx)
 	if err != nil {
 		return err

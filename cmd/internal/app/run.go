@@ -40,6 +40,7 @@ type process struct {
 	tasks    *errgroup.Group
 	ready    Ready
 	kind     engine.Kind // of the agent's backend
+	ports    ownPorts
 }
 
 // Run runs the roles until ctx ends or one of them fails, then stops them in order.

@@ -325,12 +325,12 @@ func TestCleanups(t *testing.T) {
 
 func TestChooseBackend(t *testing.T) {
 	var log buffer
-	b, err := chooseBackend("netstack", "", newLogger(&log, slog.LevelInfo))
+	b, err := chooseBackend("netstack", "", nil, newLogger(&log, slog.LevelInfo))
 	require.NoError(t, err)
 	require.Equal(t, "netstack", string(b.Kind()))
 	require.Equal(t, 1, strings.Count(log.String(), "\n"))
 	require.Contains(t, log.String(), `"reason":"it was asked for"`)
-	b, err = chooseBackend(BackendAuto, "", newLogger(&log, slog.LevelInfo))
+	b, err = chooseBackend(BackendAuto, "", nil, newLogger(&log, slog.LevelInfo))
 	require.NoError(t, err, "netstack always works")
 	require.NotNil(t, b)
 	require.Nil(t, attacher("netstack", engine.KindNetstack), "nothing outside the process is looked at")

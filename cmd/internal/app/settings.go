@@ -54,6 +54,13 @@ const (
 	keyAgentTLSKey    = "agent.tls_key"
 	keyAgentClientCA  = "agent.tls_client_ca"
 
+	keyGateway         = "gateway.enabled"
+	keyGatewayAllow    = "gateway.allow"
+	keyGatewayDeny     = "gateway.deny"
+	keyGatewayLimit    = "gateway.limit"
+	keyGatewayMemory   = "gateway.memory"
+	keyGatewayResolver = "gateway.resolver"
+
 	keyBackend    = "backend"
 	keyUp         = "up"
 	keyDownOnExit = "down_on_exit"
@@ -90,6 +97,13 @@ var settings = []setting{
 	{keyAgentTLSCert, "WG_AGENT_TLS_CERT", "agent-tls-cert", "", text, "certificate file of the agent (PEM)"},
 	{keyAgentTLSKey, "WG_AGENT_TLS_KEY", "agent-tls-key", "", text, "key file of that certificate (PEM)"},
 	{keyAgentClientCA, "WG_AGENT_TLS_CLIENT_CA", "agent-tls-client-ca", "", text, "CA file that clients' certificates must come from"},
+
+	{keyGateway, "WGFLEET_GATEWAY", "gateway", "true", toggle, "with the netstack backend, carry peers' packets to what this host reaches"},
+	{keyGatewayAllow, "WGFLEET_GATEWAY_ALLOW", "gateway-allow", "", text, "where peers may go beside what their interface's file allows: rules such as 10.0.0.0/8 tcp 80,443, separated by semicolons (default: all but this host's loopback, link-local and metadata addresses and wgfleet's own ports)"},
+	{keyGatewayDeny, "WGFLEET_GATEWAY_DENY", "gateway-deny", "", text, "where peers may not go, whatever is allowed: rules separated by semicolons"},
+	{keyGatewayLimit, "WGFLEET_GATEWAY_LIMIT", "gateway-limit", "connections=4096 rate=500", text, "what one peer may ask of the gateway: connections=, rate= (new ones a second) and bandwidth= (bytes a second, such as 10M), each a number or none"},
+	{keyGatewayMemory, "WGFLEET_GATEWAY_MEMORY", "gateway-memory", "none", text, "memory of this process above which the gateway begins no flow, such as 512M"},
+	{keyGatewayResolver, "WGFLEET_GATEWAY_RESOLVER", "gateway-resolver", "false", toggle, "answer DNS on the node's addresses inside the tunnel, by asking this host's resolvers"},
 
 	{keyPanel, "WGFLEET_PANEL", "panel", "false", toggle, "run the panel role as well"},
 	{keyPanelHost, "WGFLEET_PANEL_HOST", "panel-host", "127.0.0.1", text, "address that the panel listens on"},
