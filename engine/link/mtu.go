@@ -45,6 +45,11 @@ func findMTU(ctx context.Context, addresses []netip.Prefix, endpoints []netip.Ad
 	return max(mtu-overhead, smallestMTU(addresses)), nil
 }
 
+// ChooseMTU finds the MTU for an interface of this process, with these endpoints, as Choose does; it needs no privilege.
+func ChooseMTU(ctx context.Context, addresses []netip.Prefix, endpoints []netip.AddrPort) (int, error) {
+	return findMTU(ctx, addresses, endpoints)
+}
+
 func smallestMTU(addresses []netip.Prefix) int {
 	for _, a := range addresses {
 		if a.Addr().Is6() {

@@ -126,7 +126,7 @@ func (b *Backend) create(i engine.Interface) (_ *Device, err error) {
 	d := &Device{
 		name: i.Name, carrier: c, bind: b.opts.Bind, socket: s,
 		forget: func() { b.forget(i.Name) },
-		dev:    device.NewDevice(c.device(), b.opts.Bind(), deviceLogger(b.opts.Logger, i.Name)),
+		dev:    device.NewDevice(c.device(), narrowBind{b.opts.Bind()}, deviceLogger(b.opts.Logger, i.Name)),
 	}
 	if err := d.start(i); err != nil {
 		d.dev.Close()

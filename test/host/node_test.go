@@ -54,20 +54,31 @@ func (h *host) serve(env ...string) *node {
 func (h *host) wgfleet(args []string, env ...string) *node {
 	h.t.Helper()
 	n := h.launch(args, env...)
-	require.Eventually(h.t, func() bool {
+	n.ready()
+	return n
+}
+
+func (n *node) ready() {
+	n.host.t.Helper()
+	require.Eventually(n.host.t, func() bool {
 		return strings.Contains(n.log(), `"msg":"wgfleet is ready"`) || n.ended()
 	}, readyTimeout, 10*time.Millisecond, "wgfleet is not ready")
 	if n.ended() {
-		h.t.Fatalf("wgfleet ended before it was ready:\n%s", n.log())
+		n.host.t.Fatalf("wgfleet ended before it was ready:\n%s", n.log())
 	}
-	return n
 }
 
 // launch starts wgfleet, which may refuse.
 func (h *host) launch(args []string, env ...string) *node {
 	h.t.Helper()
+	return h.program(append([]string{wgfleet}, args...), env...)
+}
+
+// program launches wgfleet by way of other programs, which it replaces.
+func (h *host) program(args []string, env ...string) *node {
+	h.t.Helper()
 	n := &node{host: h, done: make(chan struct{})}
-	n.cmd = h.command(context.Background(), append([]string{wgfleet}, args...)...)
+	n.cmd = h.command(context.Background(), args...)
 	n.cmd.Env = environment(append([]string{"WG_AGENT_SECRET=" + secret, "WGFLEET_ADMIN_KEY=" + adminKey}, env...)...)
 	out, err := n.cmd.StdoutPipe()
 	require.NoError(h.t, err)
