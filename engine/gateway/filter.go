@@ -24,10 +24,10 @@ func (g *Gateway) filter(packet []byte) bool {
 	}
 	to, known := g.peers.lookup(dst)
 	switch {
-	case known:
+	case known && to != from: // what a peer has itself is not sent back to it: a peer may have 0.0.0.0/0
 		g.turnRound(packet, from, to, src, dst)
 		return true
-	case g.isInside(dst):
+	case !known && g.isInside(dst):
 		g.tellPeer(from, src, unreachable{kind: noHost, quote: quote(packet)})
 		return true
 	}

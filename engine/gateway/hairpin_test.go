@@ -130,3 +130,15 @@ func TestEveryProtocolPassesBetweenPeers(t *testing.T) {
 	l.send(ip(a.addr, b.addr, gre, 64, make([]byte, 16)))
 	require.EqualValues(t, gre, header.IPv4(b.next(t)).Protocol())
 }
+
+// A peer that may send from everywhere reaches the network behind the gateway like any other.
+func TestAPeerWithEverythingIsNotSentBack(t *testing.T) {
+	l := newLab(t, Options{})
+	p := l.join(2)
+	all := p.conf
+	all.AllowedIPs = prefixes("0.0.0.0/0", "::/0")
+	l.g.ChangePeers([]engine.PeerChange{{Before: &p.conf, After: &all}})
+	c, err := p.DialContextTCPAddrPort(l.context(10*time.Second), listen(t, loopback4, echo))
+	require.NoError(t, err)
+	c.Close()
+}
