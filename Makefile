@@ -37,6 +37,10 @@ fuzz: ## every fuzz target for some thousand executions (FUZZTIME=30s for longer
 bench: ## all benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
 
+.PHONY: bench-net
+bench-net: ## the data plane, every path side by side, into bench/RESULTS-net.md (root; 12 minutes)
+	.ci/bench-net
+
 .PHONY: bench-tun
 bench-tun: ## one peer added to a device of another process, in dumps (root)
 	.ci/test-tun -run '^$$' -bench Foreign ./engine/kernel

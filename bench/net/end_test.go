@@ -85,7 +85,9 @@ type ourSockets struct{ *netstack.Net }
 func (n ourSockets) dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	return n.DialContextTCPAddrPort(ctx, to)
 }
+
 func (n ourSockets) listen(at netip.AddrPort) (net.Listener, error) { return n.ListenTCPAddrPort(at) }
+
 func (n ourSockets) dialUDP(to netip.AddrPort) (net.Conn, error) {
 	return n.DialUDPAddrPort(netip.AddrPort{}, to)
 }

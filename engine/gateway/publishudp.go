@@ -99,7 +99,7 @@ func (p *published) remove(src netip.AddrPort, s *session) {
 		delete(p.sessions, src)
 	}
 	p.mu.Unlock()
-	hangUp(s.peer)
+	s.peer.Close()
 }
 
 // answer hands the peer's datagrams to the sender until the session ends.

@@ -117,7 +117,7 @@ func (r *resolver) serveTCP(l net.Listener) {
 		r.g.tasks.Go(func() {
 			defer r.give()
 			defer c.Close()
-			defer context.AfterFunc(r.ctx, func() { hangUp(c) })()
+			defer context.AfterFunc(r.ctx, func() { c.Close() })()
 			for r.answerTCP(c) == nil {
 			}
 		})

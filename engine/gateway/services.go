@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"time"
 
 	"github.com/wgfleet/wgfleet/engine"
 )
@@ -55,13 +54,5 @@ func (g *Gateway) serve(c engine.GatewayConfig) error {
 
 // closeAfter closes something when ctx ends.
 func closeAfter(ctx context.Context, c io.Closer) {
-	context.AfterFunc(ctx, func() { hangUp(c) })
-}
-
-// hangUp closes something that may be written to right now: of a socket inside the tunnel Close alone does not end that.
-func hangUp(c io.Closer) {
-	if s, ok := c.(interface{ SetDeadline(at time.Time) error }); ok {
-		_ = s.SetDeadline(time.Now()) // of a closed one: nobody writes to it
-	}
-	c.Close()
+	context.AfterFunc(ctx, func() { c.Close() })
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"github.com/wgfleet/wgfleet/engine/netstack"
 
 	"github.com/wgfleet/wgfleet/engine"
 )
@@ -23,7 +23,7 @@ func hostUDP(t *testing.T, a netip.Addr) (*net.UDPConn, netip.AddrPort) {
 }
 
 // peerUDP is a UDP socket of a peer, bound to its address of that family.
-func (l *lab) peerUDP(p *peer, like netip.Addr) *gonet.UDPConn {
+func (l *lab) peerUDP(p *peer, like netip.Addr) *netstack.UDPConn {
 	l.t.Helper()
 	i := slices.IndexFunc(p.addrs, func(a netip.Addr) bool { return a.Is4() == like.Is4() })
 	c, err := p.ListenUDPAddrPort(netip.AddrPortFrom(p.addrs[i], 0))

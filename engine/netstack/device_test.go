@@ -276,7 +276,54 @@ func openClose(t *testing.T) {
 	_ = one.Close()
 	c.Close()
 	l.Close()
-	require.NoError(t, u.SetDeadline(time.Now())) // gonet's Write may miss that there is room, and wait for ever
 	u.Close()
 	tasks.Wait()
+}
+
+// A writer that finds the socket full goes on when there is room, at its deadline, or when the socket is closed.
+func TestDatagramsWaitForRoom(t *testing.T) {
+	full := func(t *testing.T) (*netstack.Device, *netstack.UDPConn) {
+		d, err := netstack.New(netstack.Options{Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, MTU: 1420})
+		require.NoError(t, err)
+		t.Cleanup(func() { d.Close() })
+		c, err := d.Net().DialUDPAddrPort(netip.AddrPort{}, netip.MustParseAddrPort("10.0.0.2:9"))
+		require.NoError(t, err)
+		require.NoError(t, c.SetWriteDeadline(time.Now().Add(10*time.Millisecond)))
+		for err == nil {
+			_, err = c.Write(make([]byte, 1000))
+		}
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NoError(t, c.SetWriteDeadline(time.Time{}))
+		return d, c
+	}
+	write := func(c *netstack.UDPConn) <-chan error {
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.Write(make([]byte, 1000))
+			done <- err
+		}()
+		return done
+	}
+	t.Run("room", func(t *testing.T) {
+		d, c := full(t)
+		done := write(c)
+		bufs, sizes := buffers(128)
+		_, err := d.Read(bufs, sizes, 0)
+		require.NoError(t, err)
+		require.NoError(t, <-done)
+		c.Close()
+	})
+	t.Run("close", func(t *testing.T) {
+		_, c := full(t)
+		done := write(c)
+		require.NoError(t, c.Close())
+		require.Error(t, <-done)
+	})
+	t.Run("a deadline that comes later", func(t *testing.T) {
+		_, c := full(t)
+		done := write(c)
+		require.NoError(t, c.SetWriteDeadline(time.Now().Add(-time.Second)))
+		require.ErrorIs(t, <-done, os.ErrDeadlineExceeded)
+		c.Close()
+	})
 }

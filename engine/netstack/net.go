@@ -41,19 +41,13 @@ func (n *Net) ListenTCPAddrPort(at netip.AddrPort) (*gonet.TCPListener, error) {
 }
 
 // DialUDPAddrPort opens a socket that sends to one address; from may be zero.
-func (n *Net) DialUDPAddrPort(from, to netip.AddrPort) (*gonet.UDPConn, error) {
-	remote, proto := full(to)
-	if from == (netip.AddrPort{}) {
-		return gonet.DialUDP(n.stack, nil, remote, proto)
-	}
-	local, _ := full(from)
-	return gonet.DialUDP(n.stack, local, remote, proto)
+func (n *Net) DialUDPAddrPort(from, to netip.AddrPort) (*UDPConn, error) {
+	return openUDP(n.stack, from, to)
 }
 
 // ListenUDPAddrPort opens a socket that sends to any address; the zero address is any own one.
-func (n *Net) ListenUDPAddrPort(at netip.AddrPort) (*gonet.UDPConn, error) {
-	address, proto := full(at)
-	return gonet.DialUDP(n.stack, address, nil, proto)
+func (n *Net) ListenUDPAddrPort(at netip.AddrPort) (*UDPConn, error) {
+	return openUDP(n.stack, at, netip.AddrPort{})
 }
 
 // DialContext connects as net.Dialer does, "tcp" or "udp", by address or by a name that the device's resolvers know.
@@ -77,13 +71,20 @@ func (n *Net) DialContext(ctx context.Context, network, address string) (net.Con
 }
 
 func (n *Net) dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	var c net.Conn
+	var err error
 	switch network {
 	case "tcp":
-		return n.DialContextTCPAddrPort(ctx, to)
+		c, err = n.DialContextTCPAddrPort(ctx, to)
 	case "udp":
-		return n.DialUDPAddrPort(netip.AddrPort{}, to)
+		c, err = n.DialUDPAddrPort(netip.AddrPort{}, to)
+	default:
+		err = fmt.Errorf("dial %s: %w", to, net.UnknownNetworkError(network))
 	}
-	return nil, fmt.Errorf("dial %s: %w", to, net.UnknownNetworkError(network))
+	if err != nil {
+		return nil, err // and no nil pointer in the interface
+	}
+	return c, nil
 }
 
 // LookupNetIP asks the device's resolvers, one after the other, for the addresses of a name.
