@@ -103,9 +103,9 @@ func prefixList(texts ...string) []netip.Prefix {
 // the node's; what the list in force does not name is refused, and without a list all is allowed. All but what is protected: that
 // only a rule opens that lies within it, such as 127.0.0.0/8 or 127.0.0.1 tcp 5432, and an own port of this host only a rule
 // that names the port. Multicast, broadcast and unspecified addresses are never reached. An IPv4 address inside an IPv6
-// one (mapped, or RFC 6052's) is judged as both.
+// one (mapped, or RFC 6052's) is judged as both, and a zone counts for nothing.
 func (p *AccessPolicy) Decide(peer wgtypes.Key, proto Protocol, to netip.AddrPort) Refusal {
-	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	to = netip.AddrPortFrom(to.Addr().Unmap().WithZone(""), to.Port()) // no prefix contains an address with a zone
 	if inner := inNAT64(to.Addr()); inner.IsValid() {
 		if why := p.decide(peer, proto, netip.AddrPortFrom(inner, to.Port())); why != "" {
 			return why
