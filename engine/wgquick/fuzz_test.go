@@ -17,6 +17,8 @@ func addFixtures(f *testing.F, add func(data []byte)) {
 	for _, name := range allFixtures(f) {
 		add(fixture(f, name))
 	}
+	add([]byte(gatewayFile))
+	add([]byte(strings.TrimSpace(gatewayFile)))
 }
 
 // FuzzParse: every file without NUL is taken and printed as it was; what it means survives being
@@ -35,7 +37,8 @@ func FuzzParse(f *testing.F) {
 		_ = file.String()
 		i, interfaceErr := file.Interface()
 		peers, peersErr := file.Peers()
-		for _, err := range []error{interfaceErr, peersErr} {
+		g, gatewayErr := file.Gateway()
+		for _, err := range []error{interfaceErr, peersErr, gatewayErr} {
 			e, ok := errors.AsType[*ParseError](err)
 			require.Equal(t, err != nil, ok)
 			if ok {
@@ -47,7 +50,9 @@ func FuzzParse(f *testing.F) {
 			require.NoError(t, errors.Join(interfaceErr, peersErr))
 		}
 		if interfaceErr == nil && peersErr == nil {
+			require.NoError(t, gatewayErr, "what an interface comes up with, its gateway takes")
 			rewrite(t, i, peers)
+			rewriteAccess(t, file, g.Access)
 		}
 	})
 }
@@ -82,10 +87,29 @@ func rewrite(t *testing.T, i Interface, peers []Peer) {
 	}
 }
 
+// rewriteAccess takes all that is said of access out of a file, which leaves its other words, and puts it in again.
+func rewriteAccess(t *testing.T, file *File, p engine.AccessPolicy) {
+	before := lines(file, unaccess)
+	for _, wanted := range []engine.AccessPolicy{{}, p} {
+		file.SetAccess(wanted)
+		again, err := Parse(file.Bytes())
+		require.NoError(t, err)
+		g, err := again.Gateway()
+		require.NoError(t, err)
+		require.Equal(t, wanted, g.Access)
+		require.Equal(t, before, lines(again, unaccess))
+	}
+}
+
+// unaccess wants the lines that SetAccess leaves alone.
+func unaccess(_ *block, l *line) bool {
+	return l.kind != lineDirective || !slices.Contains([]keyID{keyAllow, keyDeny, keyLimit}, l.key)
+}
+
 // FuzzEdit: an edit changes what it was asked for and no other line.
 func FuzzEdit(f *testing.F) {
 	addFixtures(f, func(data []byte) {
-		for op := range byte(3) {
+		for op := range byte(4) {
 			f.Add(data, op, byte(1), uint16(25), "touch /run/%i # x")
 		}
 	})
@@ -97,13 +121,15 @@ func FuzzEdit(f *testing.F) {
 		file, err := Parse(data)
 		require.NoError(t, err)
 		e := fuzzedEdit{t: t, before: before, file: file, which: which, n: n, hook: hook}
-		switch op % 3 {
+		switch op % 4 {
 		case 0:
 			e.put()
 		case 1:
 			e.remove()
 		case 2:
 			e.set()
+		case 3:
+			e.access()
 		}
 		again, err := Parse(file.Bytes())
 		require.NoError(t, err)
@@ -219,6 +245,30 @@ func misplaced(blocks []*block) bool {
 	return slices.ContainsFunc(blocks, func(b *block) bool {
 		return slices.ContainsFunc(b.lines, func(l line) bool { return l.kind == lineDirective })
 	})
+}
+
+func (e fuzzedEdit) access() {
+	key := e.key()
+	wanted := engine.AccessPolicy{Node: engine.Access{Limits: engine.Limits{Rate: int(e.n)}}}
+	if e.file.HasPeer(key) {
+		wanted.Peers = map[wgtypes.Key]engine.Access{key: {Deny: rules(e.t, "any udp 53"), Limits: engine.Limits{Bandwidth: engine.NoLimit}}}
+	}
+	e.file.SetAccess(wanted)
+	once := e.file.Bytes()
+	e.file.SetAccess(wanted)
+	require.Equal(e.t, string(once), string(e.file.Bytes()))
+
+	after := e.reparsed()
+	others := func(b *block, l *line) bool {
+		return unaccess(b, l) && !(l.kind == lineHeader && l.section == sectionInterface)
+	}
+	require.Equal(e.t, lines(e.before, others), lines(after, others))
+	if _, err := e.before.Gateway(); err != nil {
+		return
+	}
+	c, err := after.Gateway()
+	require.NoError(e.t, err)
+	require.Equal(e.t, wanted, c.Access)
 }
 
 func (e fuzzedEdit) set() {

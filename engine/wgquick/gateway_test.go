@@ -109,22 +109,45 @@ PublicKey = `+keyB+`
 `, string(f.Bytes()))
 	require.False(t, f.HasPeer(wgtypes.Key{1}))
 	require.True(t, f.HasPeer(key))
-	require.NoError(t, f.PutPeer(Peer{PublicKey: key, PersistentKeepalive: 25}))
+}
+
+// Where the last line does not end, what comes behind it is a line of its own all the same, and ends as the others do.
+func TestSetAccessBehindAnOpenEnd(t *testing.T) {
+	for before, want := range map[string]string{
+		"[Peer]\nPublicKey = " + keyA:                    "[Peer]\nPublicKey = " + keyA + "\n# wgfleet: deny any\n",
+		"[Interface]\r\n[Peer]\r\nPublicKey = " + keyA:   "[Interface]\r\n[Peer]\r\nPublicKey = " + keyA + "\r\n# wgfleet: deny any\r\n",
+		"[Peer]\nPublicKey = " + keyA + " # of a laptop": "[Peer]\nPublicKey = " + keyA + " # of a laptop\n# wgfleet: deny any\n",
+	} {
+		f := parseText(t, before)
+		f.SetAccess(engine.AccessPolicy{Peers: map[wgtypes.Key]engine.Access{mustKey(t, keyA): {Deny: rules(t, "any")}}})
+		require.Equal(t, want, string(f.Bytes()))
+	}
+}
+
+// An edit of a peer leaves its directives to the letter, a removal takes them along.
+func TestEditsOfAPeerKeepItsDirectives(t *testing.T) {
+	f := parseText(t, gatewayFile)
+	key, err := wgtypes.ParseKey(keyA)
+	require.NoError(t, err)
+	before, err := f.Gateway()
+	require.NoError(t, err)
+	require.NoError(t, f.PutPeer(Peer{
+		PublicKey: key, PersistentKeepalive: 25, PresharedKey: secretKey(t, psk2), AllowedIPs: prefixes("10.8.0.6/32"), Endpoint: "192.0.2.1:5",
+	}))
+	require.Contains(t, string(f.Bytes()), "# wgfleet: allow 127.0.0.1 tcp 5432\n# wgfleet: limit bandwidth=10M\n")
+	after, err := f.Gateway()
+	require.NoError(t, err)
+	require.Equal(t, before, after)
 	require.True(t, f.RemovePeer(key))
+	require.NotContains(t, string(f.Bytes()), "5432")
+	after, err = f.Gateway()
+	require.NoError(t, err)
+	require.Empty(t, after.Access.Peers)
+	require.Equal(t, before.Access.Node, after.Access.Node)
 }
 
 // Whatever a file says, its access is what was set, its peers are what they were, and a peer that goes takes its own with it.
 func TestSetAccessChangesNothingElse(t *testing.T) {
-	texts := []string{"any", "10.0.0.0/8", "10.1.2.3 tcp 80", "fd00::/8 udp 1-9"}
-	draw := rapid.Custom(func(t *rapid.T) engine.Access {
-		list := func(label string) []engine.AccessRule {
-			return rules(t, rapid.SliceOfN(rapid.SampledFrom(texts), 0, 3).Draw(t, label)...)
-		}
-		return engine.Access{
-			Allow: list("allow"), Deny: list("deny"),
-			Limits: engine.Limits{Rate: rapid.IntRange(-1, 3).Draw(t, "rate"), Bandwidth: rapid.Int64Range(-1, 5000).Draw(t, "bandwidth")},
-		}
-	})
 	lines := []string{
 		"[Interface]\n", "[Peer]\nPublicKey = " + keyA + "\n", "[Peer]\nPublicKey = " + keyB + "\n", "AllowedIPs = 10.0.0.1/32\n", "# Name = x\n",
 		"# wgfleet: allow 10.7.0.0/16\n", "# wgfleet: limit rate=7\n", "\n", "# a comment\n", "PersistentKeepalive = 5\n",
@@ -138,7 +161,7 @@ func TestSetAccessChangesNothingElse(t *testing.T) {
 		require.NoError(t, err)
 		peers, err := f.Peers()
 		require.NoError(t, err)
-		node, own := draw.Draw(t, "node"), draw.Draw(t, "own")
+		node, own := drawAccess.Draw(t, "node"), drawAccess.Draw(t, "own")
 		policy := engine.AccessPolicy{Node: node, Peers: map[wgtypes.Key]engine.Access{}}
 		for _, p := range peers {
 			policy.Peers[p.PublicKey] = own

@@ -1,6 +1,7 @@
 package wgquick
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -16,8 +17,9 @@ import (
 
 // model is the simplest thing that edits can be compared with.
 type model struct {
-	peers map[wgtypes.Key]Peer
-	iface map[string][]string
+	peers  map[wgtypes.Key]Peer
+	iface  map[string][]string
+	access engine.AccessPolicy
 }
 
 func newModel(t require.TestingT, f *File) model {
@@ -28,6 +30,11 @@ func newModel(t require.TestingT, f *File) model {
 	i, err := f.Interface()
 	require.NoError(t, err)
 	m.iface = texts(i)
+	c, err := f.Gateway()
+	require.NoError(t, err)
+	if m.access = c.Access; m.access.Peers == nil {
+		m.access.Peers = make(map[wgtypes.Key]engine.Access)
+	}
 	return m
 }
 
@@ -100,6 +107,7 @@ func (m model) check(t require.TestingT, f *File) {
 		got := newModel(t, g)
 		require.Equal(t, m.iface, got.iface)
 		require.Equal(t, m.peers, got.peers)
+		require.Equal(t, m.access, got.access)
 	}
 	require.Equal(t, string(f.Bytes()), string(again.Bytes()))
 	require.Len(t, again.peers, len(f.peers), "the index is that of the file")
@@ -129,6 +137,15 @@ var (
 		}
 		return p
 	})
+	drawAccess = rapid.Custom(func(t *rapid.T) engine.Access {
+		list := func(label string) []engine.AccessRule {
+			return rules(t, rapid.SliceOfN(rapid.SampledFrom([]string{"any", "10.0.0.0/8", "10.1.2.3 tcp 80", "fd00::/8 udp 1-9"}), 0, 2).Draw(t, label)...)
+		}
+		return engine.Access{Allow: list("allow"), Deny: list("deny"), Limits: engine.Limits{
+			Connections: rapid.IntRange(-1, 3).Draw(t, "connections"), Rate: rapid.IntRange(-1, 3).Draw(t, "rate"),
+			Bandwidth: rapid.Int64Range(-1, 5000).Draw(t, "bandwidth"),
+		}}
+	})
 	interfaceValues = map[string][][]string{
 		"Address":    {nil, {"10.8.0.1/24"}, {"10.8.0.1/24", "fd00::1/64"}, {"fd00::1/64"}},
 		"DNS":        {nil, {"1.1.1.1", "corp.example"}, {"fd00::53"}},
@@ -147,7 +164,7 @@ var (
 // TestEditsEqualTheModel: any sequence of edits of any fixture means what the same sequence makes
 // of a map, in memory and after printing and parsing.
 func TestEditsEqualTheModel(t *testing.T) {
-	var starts []string
+	starts := []string{gatewayFile, strings.TrimSpace(gatewayFile)}
 	for _, name := range allFixtures(t) {
 		if name != "odd-values.conf" { // it can't be interpreted, so it has no model
 			starts = append(starts, string(fixture(t, name)))
@@ -181,6 +198,21 @@ func TestEditsEqualTheModel(t *testing.T) {
 				_, there := m.peers[key]
 				require.Equal(t, there, f.RemovePeer(key))
 				delete(m.peers, key)
+				delete(m.access.Peers, key)
+			},
+			"access": func(t *rapid.T) {
+				wanted := engine.AccessPolicy{Node: m.access.Node, Peers: maps.Clone(m.access.Peers)}
+				a, key := drawAccess.Draw(t, "access"), rapid.SampledFrom(known()).Draw(t, "which")
+				switch {
+				case rapid.Bool().Draw(t, "of the node"):
+					wanted.Node = a
+				case a.IsZero():
+					delete(wanted.Peers, key)
+				case f.HasPeer(key):
+					wanted.Peers[key] = a
+				}
+				f.SetAccess(wanted)
+				m.access = wanted
 			},
 			"set": func(t *rapid.T) {
 				keys := make([]string, 0, len(interfaceValues))
