@@ -33,6 +33,13 @@ race: ## the same tests under the race detector (needs a C compiler)
 fuzz: ## every fuzz target for some thousand executions (FUZZTIME=30s for longer)
 	.ci/fuzz
 
+.PHONY: nightly
+nightly: soak bench-net ## what takes too long for every change
+
+.PHONY: soak
+soak: ## the gateway under everything at once, for 10 minutes under the race detector (WGFLEET_SOAK=1m for shorter)
+	CGO_ENABLED=1 go test -race -tags soak -count 1 -v -run TestSoak -timeout 30m ./engine/gateway
+
 .PHONY: bench
 bench: ## all benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...

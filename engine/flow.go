@@ -62,7 +62,7 @@ type GatewayConfig struct {
 	Resolver  bool // answer DNS on the node's own addresses out of what the host's resolvers say
 }
 
-// Gateway is a Device that carries its peers' packets to what the host reaches.
+// Gateway is a Device that carries its peers' packets to what the host reaches, from the first SetGateway on.
 type Gateway interface {
 	Device
 	// Flows lists what is carried now, the oldest first. Errors: ErrUnsupported where no gateway runs, ErrClosed.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/engine/enginetest"
+	"github.com/wgfleet/wgfleet/engine/enginetest/network"
 	"github.com/wgfleet/wgfleet/engine/userspace"
 )
 
@@ -25,7 +26,7 @@ func benchNode(b *testing.B, n int) *node {
 		fmt.Fprintf(&conf, "\n[Peer]\nPublicKey = %s\nAllowedIPs = %s\n", p.PublicKey, p.AllowedIPs[0])
 	}
 	return newNode(b, func(o *Options) {
-		o.Backend = userspace.NewNetstack(userspace.Options{Bind: newMemNet().bind})
+		o.Backend = userspace.NewNetstack(userspace.Options{Bind: network.NewWire().Bind})
 		writeConf(b, o, "wg0", conf.String())
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/wgfleet/wgfleet/engine/enginetest"
 	"github.com/wgfleet/wgfleet/engine/enginetest/mesh"
 	"github.com/wgfleet/wgfleet/engine/gateway"
+	"github.com/wgfleet/wgfleet/engine/enginetest/network"
 	"github.com/wgfleet/wgfleet/engine/userspace"
 )
 
@@ -29,13 +30,13 @@ const (
 // hub is a node on netstack with a gateway, on a network in memory.
 type hub struct {
 	*node
-	wire *memNet
+	wire *network.Wire
 }
 
 func newHub(t *testing.T, directives string, edit func(*Options)) *hub {
 	t.Helper()
-	h := &hub{wire: newMemNet()}
-	b := userspace.NewNetstack(userspace.Options{Bind: h.wire.bind, Gateway: &gateway.Options{}})
+	h := &hub{wire: network.NewWire()}
+	b := userspace.NewNetstack(userspace.Options{Bind: h.wire.Bind, Gateway: &gateway.Options{}})
 	h.node = newNode(t, func(o *Options) {
 		writeConf(t, o, "wg0", strings.Replace(basicConf(t), "[Interface]\n", "[Interface]\n"+directives, 1))
 		o.Backend = b
@@ -55,7 +56,7 @@ func (h *hub) join(n int) *mesh.Client {
 	})
 	state := h.device("wg0")
 	c, err := mesh.NewClient(mesh.Options{
-		PrivateKey: k, Addresses: []netip.Addr{enginetest.PeerIP(n)}, Bind: h.wire.bind(),
+		PrivateKey: k, Addresses: []netip.Addr{enginetest.PeerIP(n)}, Bind: h.wire.Bind(),
 		Peer:       state.Interface.PrivateKey.PublicKey(),
 		Endpoint:   netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), state.Interface.ListenPort),
 		AllowedIPs: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, PersistentKeepalive: 25,

@@ -21,6 +21,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/enginetest/network"
 	"github.com/wgfleet/wgfleet/engine/userspace"
 )
 
@@ -193,7 +194,7 @@ func (w *world) replay(x exchange) outcome {
 // devices with those of the original. What differs stands in the table, each with its reason.
 func TestReplayOnNetstack(t *testing.T) {
 	replayAll(&world{t: t, newBackend: func() engine.Backend {
-		return userspace.NewNetstack(userspace.Options{Bind: newMemNet().bind})
+		return userspace.NewNetstack(userspace.Options{Bind: network.NewWire().Bind})
 	}})
 }
 

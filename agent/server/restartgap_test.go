@@ -19,6 +19,7 @@ import (
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/enginetest"
 	"github.com/wgfleet/wgfleet/engine/enginetest/mesh"
+	"github.com/wgfleet/wgfleet/engine/enginetest/network"
 	"github.com/wgfleet/wgfleet/engine/userspace"
 )
 
@@ -33,15 +34,15 @@ var callee = netip.MustParseAddr("10.8.0.1") // as in basicConf
 
 func newCallers(t testing.TB, wrap func(engine.Backend) engine.Backend) *callers {
 	t.Helper()
-	wire := newMemNet()
-	b := userspace.NewNetstack(userspace.Options{Bind: wire.bind})
+	wire := network.NewWire()
+	b := userspace.NewNetstack(userspace.Options{Bind: wire.Bind})
 	n := newNode(t, func(o *Options) {
 		withConf(t)(o)
 		o.Backend = wrap(b)
 	})
 	state := n.device("wg0")
 	c, err := mesh.NewClient(mesh.Options{
-		Addresses: []netip.Addr{enginetest.PeerIP(1)}, Bind: wire.bind(), Peer: state.Interface.PrivateKey.PublicKey(),
+		Addresses: []netip.Addr{enginetest.PeerIP(1)}, Bind: wire.Bind(), Peer: state.Interface.PrivateKey.PublicKey(),
 		Endpoint:   netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), state.Interface.ListenPort),
 		AllowedIPs: []netip.Prefix{netip.PrefixFrom(callee, 24)},
 	})

@@ -7,7 +7,6 @@ package net
 
 import (
 	"bufio"
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -156,15 +155,20 @@ func (p *process) ask(command string) string {
 	}
 }
 
+// until waits for something of the system that tells nobody.
+func (l *lab) until(what string, is func() bool) {
+	l.t.Helper()
+	require.Eventually(l.t, is, 20*time.Second, 20*time.Millisecond, what)
+}
+
 // plain is the wireguard-go binary with a TUN interface, configured by wg(8) and ip(8).
 func (l *lab) plain(ns string) *process {
 	l.t.Helper()
+	// The interface of a process that was killed may stay for a moment.
+	l.until("the link of "+ns+" is gone", func() bool { return exec.Command("ip", "-n", ns, "link", "show", link(ns)).Run() != nil })
 	p := l.start(ns, []string{"WG_PROCESS_FOREGROUND=1"}, os.Getenv("WGFLEET_BENCH_PLAIN"), "-f", link(ns))
-	ctx, cancel := context.WithTimeout(l.t.Context(), 10*time.Second)
-	defer cancel()
-	for exec.CommandContext(ctx, "ip", "netns", "exec", ns, "wg", "show", link(ns)).Run() != nil {
-		require.NoError(l.t, ctx.Err(), "wireguard-go is not up")
-	}
+	go func() { _, _ = io.Copy(os.Stderr, p.out) }() // its errors; it ends with the process
+	l.until("wireguard-go is up", func() bool { return exec.Command("ip", "netns", "exec", ns, "wg", "show", link(ns)).Run() == nil })
 	r := l.wireguard(ns)
 	conf := fmt.Sprintf("[Interface]\nPrivateKey = %s\nListenPort = %d\n[Peer]\nPublicKey = %s\nAllowedIPs = 0.0.0.0/0\nEndpoint = %s\n",
 		l.keys[ns], port, r.peer(), r.Endpoint)

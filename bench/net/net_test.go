@@ -4,8 +4,10 @@ package net
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,6 +120,9 @@ func TestBenchNet(t *testing.T) {
 	}
 	l := newLab(t)
 	all := make(results)
+	if only := os.Getenv("WGFLEET_BENCH_ONLY"); only != "" {
+		paths = slices.DeleteFunc(paths, func(p path) bool { return !strings.Contains(p.name, only) })
+	}
 	for _, p := range paths {
 		all[p.name] = make(map[string][]sample)
 	}
@@ -139,7 +144,7 @@ func TestBenchNet(t *testing.T) {
 	}
 	text := all.report()
 	fmt.Println(text)
-	if !quick {
+	if !quick && os.Getenv("WGFLEET_BENCH_ONLY") == "" {
 		require.NoError(t, os.WriteFile(os.Getenv("WGFLEET_BENCH_OUT"), []byte(text), 0o644))
 	}
 }
@@ -195,6 +200,9 @@ func pause(t *testing.T, d time.Duration) {
 }
 
 func median(of []sample, by func(sample) float64) float64 {
+	if len(of) == 0 {
+		return math.NaN()
+	}
 	values := make([]float64, len(of))
 	for i, s := range of {
 		values[i] = by(s)

@@ -15,6 +15,7 @@ import (
 
 // The reasons for which a gateway refuses what the policy allows.
 const (
+	RefusedStarting    engine.Refusal = "starting"    // the policy is not known yet
 	RefusedConnections engine.Refusal = "connections" // the peer has as many flows as it may
 	RefusedRate        engine.Refusal = "rate"        // too many new ones a second
 	RefusedDialing     engine.Refusal = "dialing"     // too many that the network has not answered yet

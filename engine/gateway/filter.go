@@ -19,7 +19,7 @@ func (g *Gateway) filter(packet []byte) bool {
 		return true // its peer was removed while it was under way
 	}
 	if hops(packet) <= 1 {
-		g.tellPeer(from, src, unreachable{kind: timeExceeded, quote: quote(packet)})
+		g.answer(from, src, packet, unreachable{kind: timeExceeded})
 		return true
 	}
 	to, known := g.peers.lookup(dst)
@@ -28,7 +28,7 @@ func (g *Gateway) filter(packet []byte) bool {
 		g.turnRound(packet, from, to, src, dst)
 		return true
 	case !known && g.isInside(dst):
-		g.tellPeer(from, src, unreachable{kind: noHost, quote: quote(packet)})
+		g.answer(from, src, packet, unreachable{kind: noHost})
 		return true
 	}
 	if isFragment(packet) && !from.parts.Allow() {
@@ -36,6 +36,16 @@ func (g *Gateway) filter(packet []byte) bool {
 		return true
 	}
 	return false
+}
+
+// answer tells a peer what became of a packet, unless that is an ICMP error itself, or a fragment that is not the first (RFC 1122,
+// 3.2.2).
+func (g *Gateway) answer(a *account, src netip.Addr, packet []byte, u unreachable) {
+	if _, part := conversationOf(packet, src, src); part {
+		return
+	}
+	u.quote = quote(packet)
+	g.tellPeer(a, src, u)
 }
 
 // isFragment reports whether a packet is a part of one. Where IPv6 has other headers in front of that of fragments, the

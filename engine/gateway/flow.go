@@ -133,8 +133,12 @@ func (g *Gateway) begin(f *flow) engine.Refusal {
 }
 
 func (g *Gateway) admit(f *flow) engine.Refusal {
+	p := g.access.Load()
+	if p == nil {
+		return RefusedStarting
+	}
 	if f.direction != engine.DirectionIn {
-		if why := g.access.Load().Decide(f.account.key, f.protocol, f.destination); why != "" {
+		if why := p.Decide(f.account.key, f.protocol, f.destination); why != "" {
 			return why
 		}
 	}

@@ -77,7 +77,7 @@ type Gateway struct {
 	log      *slog.Logger
 	memory   *memory
 	peers    peers
-	access   atomic.Pointer[engine.AccessPolicy]
+	access   atomic.Pointer[engine.AccessPolicy] // nil: nobody has said yet
 	flows    flows
 	dialing  dialing
 	mappings mappings
@@ -91,8 +91,8 @@ type Gateway struct {
 	tasks   sync.WaitGroup
 }
 
-// New begins to carry what dev's peers send; dev is promiscuous and carries nothing yet. Its addresses are
-// own. Close the gateway before the device.
+// New makes the gateway of dev, which is promiscuous and carries nothing yet; its addresses are own. It carries nothing before the
+// first Set. Close the gateway before the device.
 func New(dev *netstack.Device, own []netip.Prefix, o Options) *Gateway {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -106,7 +106,6 @@ func New(dev *netstack.Device, own []netip.Prefix, o Options) *Gateway {
 	o.Timeouts = o.Timeouts.withDefaults()
 	g := &Gateway{dev: dev, stack: dev.Stack(), own: own, o: o, log: o.Logger, memory: newMemory(o.Memory)}
 	g.running, g.stop = context.WithCancel(context.Background())
-	g.access.Store(&engine.AccessPolicy{})
 	g.peers.start()
 	g.flows.start()
 	g.dialing.start()
@@ -190,7 +189,10 @@ func (g *Gateway) newAccount(key wgtypes.Key) *account { return newAccount(key, 
 
 // limitsOf are those of the peer, else of the node, else the process's, field by field.
 func (g *Gateway) limitsOf(key wgtypes.Key) engine.Limits {
-	p := g.access.Load()
+	var p engine.AccessPolicy
+	if set := g.access.Load(); set != nil {
+		p = *set
+	}
 	return p.Peers[key].Limits.Or(p.Node.Limits).Or(g.o.Limits).Or(engine.Limits{
 		Connections: DefaultConnections, Rate: DefaultRate, Bandwidth: -1,
 	})
@@ -199,6 +201,9 @@ func (g *Gateway) limitsOf(key wgtypes.Key) engine.Limits {
 // recheck ends the flows that would not be carried now.
 func (g *Gateway) recheck() {
 	p := g.access.Load()
+	if p == nil {
+		return // there are none
+	}
 	g.flows.end(func(f *flow) bool {
 		if owner, _ := g.peers.lookup(f.peerAddr()); owner != f.account {
 			return true

@@ -82,7 +82,7 @@ func (g *Gateway) turnRound(packet []byte, from, to *account, src, dst netip.Add
 		return
 	}
 	if mtu, _ := g.dev.MTU(); len(packet) > mtu && unfragmentable(packet) {
-		g.tellPeer(from, src, unreachable{kind: tooBig, mtu: mtu, quote: quote(packet)})
+		g.answer(from, src, packet, unreachable{kind: tooBig, mtu: mtu})
 		return
 	}
 	spendHop(packet)
@@ -104,7 +104,7 @@ func (g *Gateway) turned(c conversation, from *account, packet []byte) *flow {
 	f.close = func() { g.hairpin.remove(c, f) }
 	if why := g.begin(f); why != "" {
 		if policy(why) {
-			g.tellPeer(from, c.src.Addr(), unreachable{kind: prohibited, quote: quote(packet)})
+			g.answer(from, c.src.Addr(), packet, unreachable{kind: prohibited})
 		}
 		return nil
 	}

@@ -142,3 +142,36 @@ func TestAPeerWithEverythingIsNotSentBack(t *testing.T) {
 	require.NoError(t, err)
 	c.Close()
 }
+
+// RFC 1122, 3.2.2: no error is sent about an error.
+func TestErrorsAreNotAnsweredWithErrors(t *testing.T) {
+	l := newLab(t, Options{})
+	a := l.wire(2, false)
+	about := quoteUDP(netip.AddrPortFrom(a.addr, 1), netip.MustParseAddrPort("192.0.2.1:1"))
+	m := make([]byte, 8, 8+len(about))
+	m[0], m[1] = 3, 1
+	l.send(ip(a.addr, netip.MustParseAddr("192.0.2.1"), header.ICMPv4ProtocolNumber, 1, append(m, about...)))
+	l.send(ping(t, a.addr, netip.MustParseAddr("192.0.2.1"), 1, 7, 1, nil))
+	_, got := parse(t, a.next(t))
+	require.IsType(t, &icmp.TimeExceeded{}, got.Body, "that of the echo request")
+	require.Empty(t, a.got)
+}
+
+// Before anybody has said what is allowed nothing is carried, and a SYN is left to come again.
+func TestNothingIsCarriedBeforeThePolicy(t *testing.T) {
+	l := newLab(t, Options{})
+	p := l.join(2)
+	policy := l.g.access.Swap(nil)
+	target := listen(t, loopback4, echo)
+	connected := make(chan error, 1)
+	go func() {
+		c, err := p.DialContextTCPAddrPort(l.t.Context(), target)
+		if err == nil {
+			c.Close()
+		}
+		connected <- err
+	}()
+	require.Eventually(t, func() bool { return l.count(p, RefusedStarting) > 0 }, 5*time.Second, time.Millisecond)
+	l.g.access.Store(policy)
+	require.NoError(t, <-connected)
+}

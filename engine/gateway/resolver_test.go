@@ -18,9 +18,13 @@ import (
 // nameserver answers every question for an address with 192.0.2.7, over UDP and TCP, on one port.
 func nameserver(t *testing.T) netip.AddrPort {
 	t.Helper()
-	u, at := hostUDP(t, loopback4)
-	ln, err := net.Listen("tcp", at.String())
-	require.NoError(t, err)
+	var u *net.UDPConn
+	var ln net.Listener
+	var at netip.AddrPort
+	for ln == nil { // until a port is free in both
+		u, at = hostUDP(t, loopback4)
+		ln, _ = net.Listen("tcp", at.String())
+	}
 	t.Cleanup(func() { ln.Close() })
 	go func() {
 		b := make([]byte, 1500)

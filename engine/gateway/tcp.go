@@ -102,7 +102,7 @@ func (g *Gateway) handleTCP(forwarder *tcp.Forwarder, id stack.TransportEndpoint
 // turnAway tells a peer that its SYN is refused, and reports whether that is all that is to be said.
 func (g *Gateway) turnAway(d *dial, why engine.Refusal) bool {
 	switch why {
-	case RefusedRate:
+	case RefusedRate, RefusedStarting:
 		return true // the SYN comes again
 	case RefusedConnections, RefusedMemory:
 		return false

@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	leastBuffer  = 4 << 10
-	firstBuffer  = 1 << 20
-	mostBuffer   = 6 << 20 // 100 Mbit/s over half a second
-	timeWait     = 10 * time.Second
-	smallSendUDP = 64 << 10 // so that one socket never fills the queue
+	leastBuffer = 4 << 10
+	firstBuffer = 1 << 20
+	mostBuffer  = 6 << 20 // 100 Mbit/s over half a second
+	timeWait    = 10 * time.Second
+	sendUDP     = 256 << 10 // so that one socket never fills the queue, and is not woken for each packet
 )
 
 // tune sets what differs from gVisor's defaults.
@@ -27,7 +27,7 @@ func tune(s *stack.Stack) tcpip.Error {
 			return err
 		}
 	}
-	datagrams := tcpip.SendBufferSizeOption{Min: leastBuffer, Default: smallSendUDP, Max: mostBuffer}
+	datagrams := tcpip.SendBufferSizeOption{Min: leastBuffer, Default: sendUDP, Max: mostBuffer}
 	return s.SetOption(datagrams)
 }
 

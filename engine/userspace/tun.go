@@ -64,7 +64,12 @@ func openTUN(i engine.Interface) (carrier, error) {
 		f.Close()
 		return nil, fmt.Errorf("make a TUN interface: %w", err)
 	}
-	return &tunCarrier{tun: t, want: i}, nil
+	quick, err := drain(t)
+	if err != nil {
+		t.Close()
+		return nil, fmt.Errorf("make a TUN interface: %w", err)
+	}
+	return &tunCarrier{tun: quick, want: i}, nil
 }
 
 // tunFile opens an interface as tun.CreateTUN does, which leaves the file open when it fails. The

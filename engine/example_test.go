@@ -1,0 +1,64 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/netip"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/userspace"
+)
+
+// A device is made, looked at, and changed by the difference to what is wanted. Apply reads it back, and puts back what
+// was there where a part fails.
+func ExampleApply() {
+	ctx := context.Background()
+	key, err := engine.GeneratePrivateKey()
+	if err != nil {
+		log.Fatal(err)
+	}
+	d, err := userspace.NewNetstack(userspace.Options{}).Create(ctx, engine.Interface{
+		Name: "wg0", PrivateKey: key, Addresses: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24")},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer d.Close(ctx)
+	seen, err := d.Observe(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	wanted := []engine.Peer{{PublicKey: wgtypes.Key{1}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.8.0.2/32")}}}
+	changes := engine.Changes{Peers: engine.DiffPeers(seen.Peers, wanted, engine.DiffOptions{})}
+	after, err := engine.Apply(ctx, d, seen.State, changes)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(seen.Peers), "peers before,", len(after.Peers), "after")
+	fmt.Println("again:", len(engine.DiffPeers(after.Peers, wanted, engine.DiffOptions{})), "changes")
+	// Output:
+	// 0 peers before, 1 after
+	// again: 0 changes
+}
+
+// The default lets peers go everywhere but where only the host itself should; a rule within a protected prefix opens it.
+func ExampleAccessPolicy_Decide() {
+	rule, err := engine.ParseAccessRule("127.0.0.1 tcp 5432")
+	if err != nil {
+		log.Fatal(err)
+	}
+	peer := wgtypes.Key{1}
+	database := netip.MustParseAddrPort("127.0.0.1:5432")
+	var usual engine.AccessPolicy
+	opened := engine.AccessPolicy{Peers: map[wgtypes.Key]engine.Access{peer: {Allow: []engine.AccessRule{rule}}}}
+	fmt.Printf("%q\n", usual.Decide(peer, engine.ProtocolTCP, netip.MustParseAddrPort("192.0.2.1:443")))
+	fmt.Printf("%q\n", usual.Decide(peer, engine.ProtocolTCP, database))
+	fmt.Printf("%q\n", opened.Decide(peer, engine.ProtocolTCP, database))
+	// Output:
+	// ""
+	// "protected"
+	// ""
+}
