@@ -103,7 +103,11 @@ func (s *Server) writeAccess(sl *slot, p engine.AccessPolicy) error {
 			return agent.Errorf(agent.CodeUnknownPeer, "interface %s has no peer %s in its file", sl.name, key)
 		}
 	}
+	_, unread := h.file.Gateway()
 	h.file.SetAccess(p)
+	if _, err := h.file.Gateway(); err != nil { // what was bad is not ours to replace, and no gateway would heed any of it
+		return fmt.Errorf("the interface's file can't be read: %w", unread)
+	}
 	edit, err := s.replaceFile(sl, h.path, h.hash, h.file.Bytes())
 	if err != nil {
 		return err

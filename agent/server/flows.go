@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -59,6 +60,9 @@ func (s *Server) flows(ctx context.Context, q *request) (*answer, error) {
 	}
 	out := agent.Flows{
 		Interface: q.route.iface, Total: len(all), Flows: []agent.Flow{}, Peers: []agent.PeerTraffic{}, Drops: stats.Drops,
+	}
+	if out.Drops == nil {
+		out.Drops = map[string]int64{}
 	}
 	for _, f := range all[:min(limit, len(all))] {
 		out.Flows = append(out.Flows, agent.Flow{
@@ -155,10 +159,18 @@ func (sc *scraper) byLabel(peers map[wgtypes.Key]engine.GatewayCounters) map[str
 		sum.Flows += c.Flows
 		sum.Opened, sum.Failures = sum.Opened+c.Opened, sum.Failures+c.Failures
 		sum.TxBytes, sum.RxBytes = sum.TxBytes+c.TxBytes, sum.RxBytes+c.RxBytes
-		for why, n := range c.Refused {
-			sum.Refused[why] += n
-		}
+		sum.Refused = added(sum.Refused, c.Refused)
 		out[label] = sum
+	}
+	return out
+}
+
+// added is the sum of two counts; they stay as they are.
+func added(a, b map[engine.Refusal]int64) map[engine.Refusal]int64 {
+	out := make(map[engine.Refusal]int64, len(a)+len(b))
+	maps.Copy(out, a)
+	for why, n := range b {
+		out[why] += n
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -26,6 +27,7 @@ type governed struct {
 	hosts  []netip.Addr
 	ports  []uint16
 	failed string // the error that was logged last
+	blind  bool   // the host's addresses could not be read the last time
 }
 
 // govern configures the gateway of a device, where it has one, with what the interface's file says.
@@ -38,7 +40,7 @@ func (s *Server) govern(ctx context.Context, sl *slot, d engine.Device) {
 	was.mu.Lock()
 	defer was.mu.Unlock()
 	version, _ := versionOf(s.confPath(sl.name)) // without a file, the zero version
-	hosts, ports := hostAddresses(), s.ownPorts()
+	hosts, ports := s.hostAddresses(sl.name, was), s.ownPorts()
 	if was.device == d && (was.file.same(version) || was.file == version) && slices.Equal(was.hosts, hosts) && slices.Equal(was.ports, ports) {
 		return
 	}
@@ -87,20 +89,35 @@ func (s *Server) ownPorts() []uint16 {
 	return s.o.Gateway.OwnPorts()
 }
 
-// hostAddresses are this host's, sorted; none where they can't be read.
-func hostAddresses() []netip.Addr {
+// hostAddresses are this host's, sorted. Where they can't be read those of before hold on: with none at all peers would reach
+// our own ports. The caller holds was.mu.
+func (s *Server) hostAddresses(name string, was *governed) []netip.Addr {
+	hosts, err := s.o.Gateway.HostAddresses()
+	if err != nil {
+		if !was.blind {
+			s.o.Logger.Error("the host's addresses can't be read: peers are kept from our ports on those that were known",
+				"interface", name, "known", len(was.hosts), "error", err)
+		}
+		was.blind = true
+		return was.hosts
+	}
+	was.blind = false
+	return slices.SortedFunc(slices.Values(hosts), netip.Addr.Compare)
+}
+
+// interfaceAddresses are those of this host's interfaces.
+func interfaceAddresses() ([]netip.Addr, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("list the addresses of the interfaces: %w", err)
 	}
 	var out []netip.Addr
 	for _, a := range all {
 		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			out = append(out, p.Addr().Unmap().WithZone(""))
+			out = append(out, p.Addr().Unmap())
 		}
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
-	return out
+	return out, nil
 }
 
 // watchGateways follows what the gateways' configurations are made of.

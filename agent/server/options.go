@@ -135,6 +135,8 @@ type GatewayOptions struct {
 	Resolver    bool
 	// OwnPorts are where this process listens, agent and panel; nil: nowhere. It may be called at any time.
 	OwnPorts func() []uint16
+	// HostAddresses are this host's; nil: those of its interfaces. It may be called at any time.
+	HostAddresses func() ([]netip.Addr, error)
 }
 
 var policies = map[string]struct {
@@ -178,6 +180,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Resolver == nil {
 		o.Resolver = net.DefaultResolver
+	}
+	if o.Gateway.HostAddresses == nil {
+		o.Gateway.HostAddresses = interfaceAddresses
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
