@@ -123,6 +123,7 @@ func (p *process) ownDoor(ctx context.Context, s *server.Server) (string, error)
 		return "", err
 	}
 	p.cleanups.add("the agent's port for the panel here", closeListener(l))
+	p.ports.add(l)
 	p.serveAgent(s, l)
 	url := localURL(l, "http")
 	p.log.Info("the panel here reaches the agent over loopback", slog.String("url", url))

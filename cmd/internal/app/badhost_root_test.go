@@ -137,7 +137,7 @@ func TestWithoutTheCapability(t *testing.T) {
 			failed <- err
 			return
 		}
-		_, err := chooseBackend(string(engine.KindTUN), "", slog.New(slog.DiscardHandler))
+		_, err := chooseBackend(string(engine.KindTUN), "", nil, slog.New(slog.DiscardHandler))
 		failed <- err
 	}()
 	err := <-failed
