@@ -17,8 +17,8 @@ import (
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/enginetest"
 	"github.com/wgfleet/wgfleet/engine/enginetest/mesh"
-	"github.com/wgfleet/wgfleet/engine/gateway"
 	"github.com/wgfleet/wgfleet/engine/enginetest/network"
+	"github.com/wgfleet/wgfleet/engine/gateway"
 	"github.com/wgfleet/wgfleet/engine/userspace"
 )
 
