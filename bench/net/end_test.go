@@ -124,7 +124,6 @@ func (r role) play() error {
 		if err := r.backend(userspace.NewTUN(userspace.Options{})); err != nil {
 			return err
 		}
-		e.sockets = kernelSockets{}
 	case "gateway":
 		if err := r.backend(userspace.NewNetstack(userspace.Options{Gateway: &gateway.Options{Limits: engine.Limits{Rate: engine.NoLimit}}})); err != nil {
 			return err

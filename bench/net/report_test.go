@@ -36,7 +36,7 @@ var claims = []claim{
 	{"gateway upload / our TUN path", "to a target: gateway", "to a target: TUN", []string{"TCP 1 up", "TCP 8 up"}, bits, "0.85", "1"},
 	{"gateway download / our TUN path", "to a target: gateway", "to a target: TUN", []string{"TCP 1 down", "TCP 8 down"}, bits, "0.5", "0.9"},
 	{"TUN, ours / plain wireguard-go: TCP", "TUN, ours", "TUN, plain wireguard-go", []string{"TCP 1 up", "TCP 8 up", "TCP 1 down", "TCP 8 down"}, bits, "0.97", "1.1"},
-	{"TUN, ours / plain wireguard-go: packets of 64 bytes", "TUN, ours", "TUN, plain wireguard-go", []string{"UDP 64"}, packets, "1.0", "1.4"},
+	{"TUN, ours / plain wireguard-go: packets of 64 bytes", "TUN, ours", "TUN, plain wireguard-go", []string{"UDP 64 down", "UDP 64"}, packets, "1.0", "1.4"},
 }
 
 // report is the whole result as a page.
@@ -59,6 +59,10 @@ func (r results) report() string {
 		cells := []string{p.name}
 		for _, m := range modes {
 			all := r[p.name][m.name]
+			if len(all) == 0 {
+				cells = append(cells, "")
+				continue
+			}
 			values := make([]float64, len(all))
 			for i, s := range all {
 				values[i] = s.bitsPerSecond / 1e9
