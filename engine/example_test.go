@@ -3,7 +3,6 @@ package engine_test
 import (
 	"context"
 	"fmt"
-	"log"
 	"net/netip"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -18,24 +17,24 @@ func ExampleApply() {
 	ctx := context.Background()
 	key, err := engine.GeneratePrivateKey()
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	d, err := userspace.NewNetstack(userspace.Options{}).Create(ctx, engine.Interface{
 		Name: "wg0", PrivateKey: key, Addresses: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24")},
 	})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer d.Close(ctx)
 	seen, err := d.Observe(ctx)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	wanted := []engine.Peer{{PublicKey: wgtypes.Key{1}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.8.0.2/32")}}}
 	changes := engine.Changes{Peers: engine.DiffPeers(seen.Peers, wanted, engine.DiffOptions{})}
 	after, err := engine.Apply(ctx, d, seen.State, changes)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Println(len(seen.Peers), "peers before,", len(after.Peers), "after")
 	fmt.Println("again:", len(engine.DiffPeers(after.Peers, wanted, engine.DiffOptions{})), "changes")
@@ -48,7 +47,7 @@ func ExampleApply() {
 func ExampleAccessPolicy_Decide() {
 	rule, err := engine.ParseAccessRule("127.0.0.1 tcp 5432")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	peer := wgtypes.Key{1}
 	database := netip.MustParseAddrPort("127.0.0.1:5432")

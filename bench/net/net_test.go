@@ -34,7 +34,6 @@ type setup struct {
 	to        string
 	back      string // where far reaches near; "": it does not
 	all       []*process
-	clean     func()
 }
 
 // mode is one kind of traffic.

@@ -118,7 +118,7 @@ func New(dev *netstack.Device, own []netip.Prefix, o Options) *Gateway {
 
 // open begins to take packets.
 func (g *Gateway) open() {
-	forwarder := tcp.NewForwarder(g.stack, 0, maxDialing, g.connect)
+	forwarder := tcp.NewForwarder(g.stack, receiveWindow, maxDialing, g.connect)
 	g.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, func(id stack.TransportEndpointID, pkt *stack.PacketBuffer) bool {
 		return g.handleTCP(forwarder, id, pkt)
 	})

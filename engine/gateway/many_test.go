@@ -132,16 +132,16 @@ func (l *lab) tenThousand(dev *netstack.Device, addrs []netip.Addr, server netip
 	t.Helper()
 	ctx := l.context(2 * time.Minute)
 	conns := make([]net.Conn, len(addrs)*each)
-	parallel(len(conns), func(i int) error {
+	parallel(t, len(conns), func(i int) error {
 		c, err := dialFrom(ctx, dev, addrs[i%len(addrs)], server)
 		if err != nil {
 			return fmt.Errorf("flow %d: %w", i, err)
 		}
 		conns[i] = c
 		return talk(c, fmt.Sprintf("flow %d", i))
-	}, t)
+	})
 	require.Len(t, l.g.Flows(), len(conns))
-	parallel(len(conns), func(i int) error { return talk(conns[i], fmt.Sprintf("again %d", i)) }, t)
+	parallel(t, len(conns), func(i int) error { return talk(conns[i], fmt.Sprintf("again %d", i)) })
 	m := newMemory(most)
 	require.False(t, m.full(), "the process has %d MiB", used()>>20)
 	t.Logf("with %d flows: %d MiB, live %d MiB", len(conns), used()>>20, live()>>20)
@@ -167,7 +167,7 @@ func talk(c net.Conn, text string) error {
 }
 
 // parallel does n things, a hundred at a time.
-func parallel(n int, do func(i int) error, t *testing.T) {
+func parallel(t *testing.T, n int, do func(i int) error) {
 	t.Helper()
 	errs := make(chan error, n)
 	room := make(chan struct{}, 100)

@@ -25,6 +25,8 @@ const (
 	// maxPeerDialing is that of one peer, so that a port scan of silence leaves room for others.
 	maxPeerDialing = 512
 	abortAgain     = 10 * time.Millisecond
+	// receiveWindow is what a peer may have under way: 2 MiB are 2 Gbit/s over 8 ms, which a busy tunnel takes.
+	receiveWindow = 2 << 20
 )
 
 // dialing are the TCP connections that the host's network has not answered yet. A SYN that comes again is

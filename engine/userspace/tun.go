@@ -66,8 +66,7 @@ func openTUN(i engine.Interface) (carrier, error) {
 	}
 	quick, err := drain(t)
 	if err != nil {
-		t.Close()
-		return nil, fmt.Errorf("make a TUN interface: %w", err)
+		return nil, fmt.Errorf("make a TUN interface: %w", errors.Join(err, t.Close()))
 	}
 	return &tunCarrier{tun: quick, want: i}, nil
 }

@@ -2,7 +2,6 @@ package wgquick_test
 
 import (
 	"fmt"
-	"log"
 	"net/netip"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -14,10 +13,10 @@ import (
 func ExampleFile_PutPeer() {
 	f, err := wgquick.Parse([]byte("[Interface]\nListenPort = 51820 # behind the router\n"))
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	if err := f.PutPeer(wgquick.Peer{PublicKey: wgtypes.Key{1}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.8.0.2/32")}}); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Print(string(f.Bytes()))
 	// Output:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"time"
 
@@ -15,12 +14,12 @@ import (
 func Example() {
 	n, err := network.New(network.Options{Nodes: 2})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer n.Close()
 	l, err := n.Node(0).Listen(80)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	server := http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "hello from inside the tunnel")
@@ -31,7 +30,7 @@ func Example() {
 	client := http.Client{Transport: &http.Transport{DialContext: n.Node(1).DialContext, DisableKeepAlives: true}}
 	res, err := client.Get("http://10.0.0.1/")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
@@ -43,12 +42,12 @@ func Example() {
 func ExampleNode() {
 	n, err := network.New(network.Options{Nodes: 3})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer n.Close()
 	o, err := n.Node(0).Device.Observe(context.Background())
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	for _, p := range o.Peers {
 		fmt.Println(len(p.AllowedIPs), "allowed IPs, handshake:", !o.Stats[p.PublicKey].LastHandshake.IsZero())
