@@ -42,39 +42,40 @@ func newLink(mtu int) *link {
 
 // WritePackets queues what the stack sends; see stack.LinkWriter. What finds no room is dropped.
 func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
-	n := 0
-	l.mu.Lock()
-	for _, pkt := range pkts.AsSlice() {
-		if l.closed || l.count == queueSize {
-			break
+	for n, pkt := range pkts.AsSlice() {
+		if err := l.push(pkt); err != nil {
+			l.full.Add(int64(pkts.Len() - n - 1)) // those behind it
+			return n, err
 		}
+	}
+	return pkts.Len(), nil
+}
+
+// push takes a reference to a packet.
+func (l *link) push(pkt *stack.PacketBuffer) tcpip.Error {
+	l.mu.Lock()
+	closed, full := l.closed, l.count == queueSize
+	if !closed && !full {
 		l.ring[(l.head+l.count)%queueSize] = pkt.IncRef()
 		l.count++
-		n++
 	}
-	closed := l.closed
 	l.mu.Unlock()
-	if n > 0 {
-		l.awake()
+	switch {
+	case closed:
+		return &tcpip.ErrClosedForSend{}
+	case full:
+		l.full.Add(1)
+		return &tcpip.ErrNoBufferSpace{}
 	}
-	if n == pkts.Len() {
-		return n, nil
-	}
-	if closed {
-		return n, &tcpip.ErrClosedForSend{}
-	}
-	l.full.Add(int64(pkts.Len() - n))
-	return n, &tcpip.ErrNoBufferSpace{}
+	l.awake()
+	return nil
 }
 
 // send queues a whole packet.
 func (l *link) send(packet []byte) bool {
 	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(packet)})
 	defer pkt.DecRef()
-	var one stack.PacketBufferList
-	one.PushBack(pkt)
-	n, _ := l.WritePackets(one) // its error says no more than the count
-	return n == 1
+	return l.push(pkt) == nil
 }
 
 func (l *link) awake() {
