@@ -17,8 +17,8 @@ import (
 // Times of one sample. quick is for seeing that the harness works.
 var (
 	quick   = os.Getenv("WGFLEET_BENCH_QUICK") != ""
-	warm    = 500 * time.Millisecond
-	measure = 2 * time.Second
+	warm    = 300 * time.Millisecond
+	measure = time.Second
 	rounds  = 5
 )
 
