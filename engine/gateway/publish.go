@@ -16,9 +16,9 @@ import (
 	"github.com/wgfleet/wgfleet/engine/netstack"
 )
 
-// publish opens a port of the host that leads to a peer, until ctx ends. To the peer its connections come from the
+// publish opens a port of the host that leads to a peer, until s ends. To the peer its connections come from the
 // node. Errors: *engine.FieldError.
-func (g *Gateway) publish(ctx context.Context, p engine.Published) error {
+func (g *Gateway) publish(s *service, p engine.Published) error {
 	address := p.Listen.String()
 	if !p.Listen.Addr().IsValid() {
 		address = fmt.Sprintf(":%d", p.Listen.Port())
@@ -26,19 +26,19 @@ func (g *Gateway) publish(ctx context.Context, p engine.Published) error {
 	var lc net.ListenConfig
 	var begun bool
 	if p.Protocol == engine.ProtocolTCP {
-		l, err := lc.Listen(ctx, "tcp", address)
+		l, err := lc.Listen(s.ctx, "tcp", address)
 		if err != nil {
 			return publishError(p, err)
 		}
-		closeAfter(ctx, l)
-		begun = g.task(func() { g.servePublished(ctx, l, p.Target) })
+		s.closes(l)
+		begun = g.task(func() { g.servePublished(s.ctx, l, p.Target) })
 	} else {
-		c, err := lc.ListenPacket(ctx, "udp", address)
+		c, err := lc.ListenPacket(s.ctx, "udp", address)
 		if err != nil {
 			return publishError(p, err)
 		}
-		closeAfter(ctx, c)
-		begun = g.task(func() { g.servePublishedUDP(ctx, c, p.Target) })
+		s.closes(c)
+		begun = g.task(func() { g.servePublishedUDP(s.ctx, c, p.Target) })
 	}
 	if !begun {
 		return publishError(p, net.ErrClosed)

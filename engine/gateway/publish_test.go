@@ -145,6 +145,10 @@ func TestPublishedChanges(t *testing.T) {
 	require.ErrorContains(t, err, "reset")
 	_, err = net.Dial("tcp", goes.Listen.String())
 	require.ErrorContains(t, err, "refused")
+	another := goes
+	another.Target = netip.MustParseAddrPort("10.8.0.2:444")
+	l.set(engine.GatewayConfig{Published: []engine.Published{stays, goes}})
+	l.set(engine.GatewayConfig{Published: []engine.Published{stays, another}}) // the port is free at once
 	_, err = kept.Write([]byte("x"))
 	require.NoError(t, err)
 	_, err = io.ReadFull(kept, make([]byte, 1))

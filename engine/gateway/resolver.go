@@ -37,28 +37,28 @@ type resolver struct {
 	room chan struct{}   // one token a question
 }
 
-// resolve runs it on every own address until ctx ends. Errors: *engine.FieldError.
-func (g *Gateway) resolve(ctx context.Context) error {
-	r := &resolver{g: g, ctx: ctx, room: make(chan struct{}, maxQuestions)}
+// resolve runs it on every own address until s ends. Errors: *engine.FieldError.
+func (g *Gateway) resolve(s *service) error {
+	r := &resolver{g: g, ctx: s.ctx, room: make(chan struct{}, maxQuestions)}
 	for _, p := range g.own {
-		if err := r.open(netip.AddrPortFrom(p.Addr(), dnsPort)); err != nil {
+		if err := r.open(s, netip.AddrPortFrom(p.Addr(), dnsPort)); err != nil {
 			return &engine.FieldError{Field: "resolver", Reason: err.Error()}
 		}
 	}
 	return nil
 }
 
-func (r *resolver) open(at netip.AddrPort) error {
+func (r *resolver) open(s *service, at netip.AddrPort) error {
 	u, err := r.g.dev.Net().ListenUDPAddrPort(at)
 	if err != nil {
 		return err
 	}
-	closeAfter(r.ctx, u)
+	s.closes(u)
 	t, err := r.g.dev.Net().ListenTCPAddrPort(at)
 	if err != nil {
 		return err
 	}
-	closeAfter(r.ctx, t)
+	s.closes(t)
 	if !r.g.task(func() { r.serveUDP(u) }) || !r.g.task(func() { r.serveTCP(t) }) {
 		return net.ErrClosed
 	}

@@ -94,6 +94,10 @@ func TestResolver(t *testing.T) {
 				got, err := r.LookupNetIP(l.context(10*time.Second), "ip4", "example.test.")
 				require.NoError(t, err)
 				require.Equal(t, []netip.Addr{netip.MustParseAddr("192.0.2.7")}, got)
+				l.set(engine.GatewayConfig{})
+				require.Eventually(t, func() bool { // in the stack a connection that ends holds the port for a moment
+					return l.g.Set(engine.GatewayConfig{Resolver: true}) == nil
+				}, 15*time.Second, 10*time.Millisecond)
 			})
 		}
 	}
