@@ -60,7 +60,8 @@ func (c *Cutter) Begin(b []byte) error {
 	return nil
 }
 
-// finish makes the checksum at a place of what begins at from: what stands there is the sum of the pseudo-header.
+// finish makes the checksum at a place of what begins at from: what stands there is the sum of the pseudo-header. As the
+// kernel's own skb_checksum_help, it writes no 0: in UDP over IPv6 that is a packet to discard (RFC 8200, 8.1).
 func finish(packet []byte, from, skip int) bool {
 	at := from + skip
 	if at+2 > len(packet) {
@@ -68,8 +69,16 @@ func finish(packet []byte, from, skip int) bool {
 	}
 	sum := binary.BigEndian.Uint16(packet[at:])
 	binary.BigEndian.PutUint16(packet[at:], 0)
-	binary.BigEndian.PutUint16(packet[at:], ^checksum.Checksum(packet[from:], sum))
+	binary.BigEndian.PutUint16(packet[at:], notZero(^checksum.Checksum(packet[from:], sum)))
 	return true
+}
+
+// notZero is the same sum in ones' complement, written so that it does not mean "none".
+func notZero(sum uint16) uint16 {
+	if sum == 0 {
+		return 0xffff
+	}
+	return sum
 }
 
 // parse finds the headers of a large packet. The length in the virtio_net_hdr is not trusted: of packets that are forwarded it is
@@ -80,7 +89,7 @@ func (c *Cutter) parse(h virtioHeader, packet []byte) bool {
 	switch header.IPVersion(packet) {
 	case header.IPv4Version:
 		ip := header.IPv4(packet)
-		if c.ip < header.IPv4MinimumSize || h.gso == unix.VIRTIO_NET_HDR_GSO_TCPV6 {
+		if c.ip != int(ip.HeaderLength()) || c.ip < header.IPv4MinimumSize || h.gso == unix.VIRTIO_NET_HDR_GSO_TCPV6 {
 			return false
 		}
 		src, dst = ip.SourceAddress(), ip.DestinationAddress()
@@ -160,11 +169,7 @@ func (c *Cutter) address(packet []byte, last bool) {
 		h := header.UDP(transport)
 		h.SetLength(uint16(len(transport)))
 		h.SetChecksum(0)
-		sum := ^checksum.Checksum(transport, pseudo)
-		if sum == 0 {
-			sum = 0xffff // RFC 768
-		}
-		h.SetChecksum(sum)
+		h.SetChecksum(notZero(^checksum.Checksum(transport, pseudo))) // RFC 768
 		return
 	}
 	h, template := header.TCP(transport), header.TCP(c.packet[c.ip:])

@@ -170,3 +170,53 @@ func FuzzCutter(f *testing.F) {
 		}
 	})
 }
+
+// A sum that comes out as 0 is written as 0xffff, which UDP does not take for none.
+func TestNoSumIsZero(t *testing.T) {
+	for _, whole := range []bool{true, false} {
+		l := large{v6: true, udp: true, payload: make([]byte, 4), size: 2}
+		b := l.bytes()
+		src, dst := addresses(true)
+		length := uint16(header.UDPMinimumSize + l.size)
+		if whole {
+			b[1] = unix.VIRTIO_NET_HDR_GSO_NONE
+			length = uint16(header.UDPMinimumSize + len(l.payload))
+		}
+		u := header.UDP(b[HeaderSize+header.IPv6MinimumSize:])
+		pseudo := header.PseudoHeaderChecksum(header.UDPProtocolNumber, src, dst, length)
+		u.SetLength(length)
+		u.SetChecksum(0)
+		binary.BigEndian.PutUint16(u[header.UDPMinimumSize:], ^checksum.Checksum(u[:header.UDPMinimumSize], pseudo))
+		u.SetChecksum(pseudo)
+		var c Cutter
+		require.NoError(t, c.Begin(b))
+		out := make([]byte, 100)
+		p := out[:c.Next(out)]
+		require.Equal(t, uint16(0xffff), header.UDP(p[header.IPv6MinimumSize:]).Checksum(), "whole: %v", whole)
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	good := large{payload: make([]byte, 100), size: 10}.bytes()
+	var c Cutter
+	require.NoError(t, c.Begin(append([]byte(nil), good...)))
+	for name, spoil := range map[string]func(b []byte) []byte{
+		"short":                      func(b []byte) []byte { return b[:HeaderSize+19] },
+		"another kind of packet":     func(b []byte) []byte { b[1] = unix.VIRTIO_NET_HDR_GSO_TCPV6; return b },
+		"an unknown kind":            func(b []byte) []byte { b[1] = 77; return b },
+		"no IP":                      func(b []byte) []byte { b[HeaderSize] = 0; return b },
+		"a longer IP header":         func(b []byte) []byte { b[HeaderSize] = 0x4f; return b },
+		"TCP that begins elsewhere":  func(b []byte) []byte { binary.NativeEndian.PutUint16(b[6:], 24); return b },
+		"a short TCP header":         func(b []byte) []byte { b[HeaderSize+32] = 0x10; return b },
+		"nothing behind the headers": func(b []byte) []byte { return b[:HeaderSize+40] },
+		"segments of nothing":        func(b []byte) []byte { b[4], b[5] = 0, 0; return b },
+		"a sum beyond the end": func(b []byte) []byte {
+			b[1] = unix.VIRTIO_NET_HDR_GSO_NONE
+			binary.NativeEndian.PutUint16(b[6:], 200)
+			return b
+		},
+	} {
+		require.ErrorIs(t, c.Begin(spoil(append([]byte(nil), good...))), ErrMalformed, name)
+		require.True(t, c.Empty(), name)
+	}
+}
