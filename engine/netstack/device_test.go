@@ -45,7 +45,9 @@ func TestStreamsBothWays(t *testing.T) {
 				c, err := one.dial(t.Context(), at)
 				require.NoError(t, err)
 				defer c.Close()
-				data := make([]byte, 2<<20)
+				// Less than a receive buffer, so that no window closes: gVisor never asks again for the update of a small window
+				// that was lost, and UDP on a busy host loses some.
+				data := make([]byte, 512<<10)
 				_, _ = rand.NewChaCha8([32]byte{}).Read(data)
 				go func() {
 					_, _ = io.Copy(c, bytes.NewReader(data))
