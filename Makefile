@@ -45,7 +45,7 @@ bench: ## all benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
 
 .PHONY: bench-net
-bench-net: ## the data plane, every path side by side, into bench/RESULTS-net.md (root; 9 minutes)
+bench-net: ## the data plane, every path side by side, into bench/RESULTS-net.md (root; 6 minutes)
 	.ci/bench-net
 
 .PHONY: bench-tun

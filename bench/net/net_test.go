@@ -17,8 +17,8 @@ import (
 // Times of one sample. quick is for seeing that the harness works.
 var (
 	quick   = os.Getenv("WGFLEET_BENCH_QUICK") != ""
-	warm    = 300 * time.Millisecond
-	measure = time.Second
+	warm    = 200 * time.Millisecond
+	measure = 500 * time.Millisecond
 	rounds  = 5
 )
 
