@@ -151,7 +151,7 @@ func (c *comparison) add(peer *string, field string, file, device any) {
 
 // interfaces compares the settings that the file gives; what it leaves out is the device's to choose.
 func (c *comparison) interfaces(file wgquick.Interface, device engine.Interface) {
-	want := deviceSettings(device.Name, file)
+	want := file.Engine(device.Name)
 	if !want.PrivateKey.IsZero() && !want.PrivateKey.Equal(device.PrivateKey.Clamped()) {
 		c.add(nil, "public_key", want.PrivateKey.PublicKey().String(), device.PrivateKey.PublicKey().String())
 	}

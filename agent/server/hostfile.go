@@ -130,24 +130,9 @@ func (h *hostFile) state(name string) (engine.State, wgquick.Interface, error) {
 	if err != nil {
 		return engine.State{}, i, err
 	}
-	s := engine.State{Interface: deviceSettings(name, i)}
+	s := engine.State{Interface: i.Engine(name)}
 	for _, p := range peers {
 		s.Peers = append(s.Peers, p.Engine())
 	}
 	return engine.Normalize(s), i, nil
-}
-
-// deviceSettings is what of a file's [Interface] the device itself knows.
-func deviceSettings(name string, i wgquick.Interface) engine.Interface {
-	out := engine.Interface{Name: name, PrivateKey: i.PrivateKey.Clamped(), Addresses: engine.NormalizeAddresses(i.Addresses)}
-	if i.ListenPort != nil {
-		out.ListenPort = uint16(*i.ListenPort)
-	}
-	if i.FwMark != nil {
-		out.FwMark = *i.FwMark
-	}
-	if i.MTU != nil {
-		out.MTU = *i.MTU
-	}
-	return out
 }

@@ -65,6 +65,21 @@ func (p Peer) Engine() engine.Peer {
 	}
 }
 
+// Engine returns what a device itself knows of the interface, normalized; name is the one that the device gets.
+func (i Interface) Engine(name string) engine.Interface {
+	out := engine.Interface{Name: name, PrivateKey: i.PrivateKey.Clamped(), Addresses: engine.NormalizeAddresses(i.Addresses)}
+	if i.ListenPort != nil {
+		out.ListenPort = uint16(*i.ListenPort)
+	}
+	if i.FwMark != nil {
+		out.FwMark = *i.FwMark
+	}
+	if i.MTU != nil {
+		out.MTU = *i.MTU
+	}
+	return out
+}
+
 // Interface reads the [Interface] sections, which add up. A directive of an unknown name, or in
 // another section, is an error: what it asks for must not be lost in silence. The error is a
 // *ParseError.

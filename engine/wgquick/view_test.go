@@ -83,6 +83,18 @@ func TestInterfaceAbsentKeys(t *testing.T) {
 	require.Equal(t, Interface{}, got)
 }
 
+func TestInterfaceForTheEngine(t *testing.T) {
+	f, err := Parse([]byte("[Interface]\nListenPort = 51820\nFwMark = 0x20\nMTU = 1400\nAddress = 10.8.0.1/24, 10.8.0.1/24\nPrivateKey = AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"))
+	require.NoError(t, err)
+	i, err := f.Interface()
+	require.NoError(t, err)
+	require.Equal(t, engine.Interface{
+		Name: "wg0", ListenPort: 51820, FwMark: 0x20, MTU: 1400, Addresses: prefixes("10.8.0.1/24"), PrivateKey: i.PrivateKey.Clamped(),
+	}, i.Engine("wg0"))
+	require.False(t, i.PrivateKey.Equal(i.Engine("wg0").PrivateKey), "it is clamped")
+	require.Equal(t, engine.Interface{Name: "wg1", Addresses: []netip.Prefix{}}, Interface{}.Engine("wg1"), "the device chooses")
+}
+
 func TestPeersOfFixtures(t *testing.T) {
 	peers, err := parseFixture(t, "ops.conf").Peers()
 	require.NoError(t, err)
