@@ -12,12 +12,13 @@ import (
 )
 
 const (
-	firstPort = 40001 // of those that are chosen
+	firstPort = 40001 // to 65535: those that are chosen
 	queueSize = 1024  // datagrams that wait for one socket; what finds no room is lost, as on any network
 	batchSize = 128
 )
 
-// Wire is a UDP network in memory: every socket has a port of its own on one address.
+// Wire is a UDP network in memory: every socket has a port of its own on 127.0.0.1, as on a host, and nothing else is
+// there. It keeps the order of datagrams. It is safe for concurrent use.
 type Wire struct {
 	mu    sync.RWMutex // protects what follows
 	ports map[uint16]*bind
@@ -31,13 +32,14 @@ func NewWire() *Wire {
 	return &Wire{ports: make(map[uint16]*bind), next: firstPort, cut: make(map[[2]uint16]bool)}
 }
 
-// Bind makes the UDP side of a device; see conn.Bind. It opens the port that the device asks for, or a free one.
+// Bind makes the UDP side of a device, of userspace.Options or of upstream's device.NewDevice. It opens the port that the
+// device asks for, or a free one.
 func (w *Wire) Bind() conn.Bind { return &bind{wire: w} }
 
+var address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
 // Endpoint is where a port of the wire is reached.
-func Endpoint(port uint16) netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
-}
+func Endpoint(port uint16) netip.AddrPort { return netip.AddrPortFrom(address, port) }
 
 // Cut loses what two ports send to each other, until Join.
 func (w *Wire) Cut(a, b uint16) { w.part(a, b, true) }
@@ -54,15 +56,32 @@ func (w *Wire) part(a, b uint16, cut bool) {
 // Lost counts the sends that a Cut lost.
 func (w *Wire) Lost() int64 { return w.lost.Load() }
 
-// between returns the socket that hears what from sends to a port; nil: none does.
-func (w *Wire) between(from, to uint16) *bind {
+// between returns the socket that hears what from sends to an endpoint; nil: none does.
+func (w *Wire) between(from uint16, to netip.AddrPort) *bind {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	if w.cut[[2]uint16{from, to}] {
+	switch {
+	case to.Addr() != address:
+		return nil
+	case w.cut[[2]uint16{from, to.Port()}]:
 		w.lost.Add(1)
 		return nil
 	}
-	return w.ports[to]
+	return w.ports[to.Port()]
+}
+
+// freeLocked chooses a port, one after the other, so that one that was let go is not soon another's; 0: all are taken.
+func (w *Wire) freeLocked() uint16 {
+	for range 1<<16 - firstPort {
+		port := w.next
+		if w.next++; w.next == 0 {
+			w.next = firstPort
+		}
+		if w.ports[port] == nil {
+			return port
+		}
+	}
+	return 0
 }
 
 // bind is one socket of a wire.
@@ -96,19 +115,16 @@ func (e endpoint) DstIP() netip.Addr   { return netip.AddrPort(e).Addr() }
 func (b *bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	b.wire.mu.Lock()
 	defer b.wire.mu.Unlock()
-	for port == 0 {
-		if b.wire.ports[b.wire.next] == nil {
-			port = b.wire.next
-		}
-		b.wire.next++
-	}
-	if b.wire.ports[port] != nil {
-		return nil, 0, syscall.EADDRINUSE
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed != nil {
 		return nil, 0, conn.ErrBindAlreadyOpen
+	}
+	if port == 0 {
+		port = b.wire.freeLocked()
+	}
+	if port == 0 || b.wire.ports[port] != nil {
+		return nil, 0, syscall.EADDRINUSE
 	}
 	b.wire.ports[port] = b
 	b.port, b.packets, b.closed = port, make(chan packet, queueSize), make(chan struct{})
@@ -171,7 +187,7 @@ func (b *bind) Send(bufs [][]byte, to conn.Endpoint) error {
 	if !open {
 		return net.ErrClosed
 	}
-	far := b.wire.between(from, netip.AddrPort(e).Port())
+	far := b.wire.between(from, netip.AddrPort(e))
 	if far == nil {
 		return nil // nobody is there
 	}
@@ -187,11 +203,11 @@ func (b *bind) Send(bufs [][]byte, to conn.Endpoint) error {
 	return nil
 }
 
-// ParseEndpoint reads address:port; see conn.Bind. The port alone counts.
+// ParseEndpoint reads address:port; see conn.Bind. What is sent to any address but 127.0.0.1 is lost.
 func (*bind) ParseEndpoint(s string) (conn.Endpoint, error) {
 	a, err := netip.ParseAddrPort(s)
 	if err != nil {
 		return nil, fmt.Errorf("an endpoint of a network in memory: %w", err)
 	}
-	return endpoint(a), nil
+	return endpoint(netip.AddrPortFrom(a.Addr().Unmap(), a.Port())), nil
 }
