@@ -8,6 +8,7 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/enginetest"
 	"github.com/wgfleet/wgfleet/engine/userspace"
 )
 
@@ -41,6 +42,47 @@ func ExampleApply() {
 	// Output:
 	// 0 peers before, 1 after
 	// again: 0 changes
+}
+
+// What is there is compared with what is wanted, by digest at first: whoever has the shared secret can tell from 32 bytes
+// whether a device is as it should be. The difference names only what differs.
+func ExampleDiff() {
+	ctx := context.Background()
+	key, err := engine.GeneratePrivateKey()
+	if err != nil {
+		panic(err)
+	}
+	d, err := enginetest.NewFake().Create(ctx, engine.Interface{Name: "wg0", PrivateKey: key}) // or any other backend
+	if err != nil {
+		panic(err)
+	}
+	defer d.Close(ctx)
+	if err := d.Configure(ctx, engine.Changes{Peers: []engine.PeerChange{{After: &enginetest.Peers(1)[0]}}}); err != nil {
+		panic(err)
+	}
+	before, err := d.Observe(ctx)
+	if err != nil {
+		panic(err)
+	}
+
+	wanted := engine.Normalize(engine.State{Interface: before.Interface, Peers: enginetest.Peers(2)})
+	if err := engine.Validate(wanted); err != nil {
+		panic(err)
+	}
+	mac := engine.DeriveMACKey([]byte("a shared secret"))
+	fmt.Println("as wanted:", engine.Digest(before.Peers, mac) == engine.Digest(wanted.Peers, mac))
+
+	changes := engine.Diff(before.State, wanted, engine.DiffOptions{})
+	fmt.Println(changes.Count())
+	after, err := engine.Apply(ctx, d, before.State, changes)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("as wanted:", engine.Digest(after.Peers, mac) == engine.Digest(wanted.Peers, mac))
+	// Output:
+	// as wanted: false
+	// 1 0 0
+	// as wanted: true
 }
 
 // The default lets peers go everywhere but where only the host itself should; a rule within a protected prefix opens it.

@@ -1,5 +1,8 @@
 // Package userspace drives WireGuard with wireguard-go inside this process: on gVisor's netstack,
-// which needs no privileges, or on a TUN interface.
+// which needs no privileges ([NewNetstack]), or on a TUN interface ([NewTUN]).
+//
+// Go code has sockets inside the tunnel of a netstack device by (*Backend).Net: listen, dial, and hand the
+// dialer to net/http or whatever else takes one. With Options.Gateway its peers also reach what this host reaches.
 //
 // It owns the interfaces that it created, their UDP sockets, goroutines and UAPI sockets, and
 // nothing else: an interface of somebody else is never touched, a live name is refused. Every write
