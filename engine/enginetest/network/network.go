@@ -167,7 +167,6 @@ func (n *Network) Lost() int64 { return n.wire.Lost() }
 func (n *Network) Close() error {
 	var errs []error
 	for _, node := range n.nodes {
-		node.http.CloseIdleConnections()
 		errs = append(errs, node.Device.Close(context.Background()))
 	}
 	return errors.Join(errs...)

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -190,6 +192,28 @@ func TestCut(t *testing.T) {
 	n.Join(0, 1)
 	say("after")
 	require.Equal(t, "after", <-got)
+}
+
+// A running network has not one socket of the host.
+func TestNoSocketOfTheHost(t *testing.T) {
+	sockets := func() (n int) {
+		open, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		for _, fd := range open {
+			to, _ := os.Readlink("/proc/self/fd/" + fd.Name()) // one is that of the folder, which is closed
+			if strings.HasPrefix(to, "socket:") {
+				n++
+			}
+		}
+		return n
+	}
+	before := sockets()
+	n := network.Start(t, 2)
+	echo(t, n.Node(0))
+	c, err := n.Node(1).DialContext(t.Context(), "tcp", n.Node(0).Addr.String()+":7")
+	require.NoError(t, err)
+	defer c.Close()
+	require.Equal(t, before, sockets())
 }
 
 func TestNumberOfNodes(t *testing.T) {
