@@ -27,7 +27,7 @@ func (p *process) startAgent(ctx context.Context) (local string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("the agent's TLS (WG_AGENT_TLS_…): %w", err)
 	}
-	l, err := listen(ctx, p.Agent.Host, p.Agent.Port, keyHost, keyPort)
+	l, err := p.listen(ctx, agentSocket, p.Agent.Host, p.Agent.Port, keyHost, keyPort)
 	if err != nil {
 		return "", err
 	}
@@ -50,6 +50,7 @@ func (p *process) startAgent(ctx context.Context) (local string, err error) {
 	}
 	p.serveAgent(s, l)
 	p.ready.AgentURL = anyURL(l, scheme)
+	p.doors = append(p.doors, door{l, p.ready.AgentURL + "/health"})
 	if local = localURL(l, "http"); local != "" && conf == nil {
 		return local, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -36,6 +37,26 @@ func listen(ctx context.Context, host string, port int, hostKey, portKey string)
 			settingOf(hostKey).env, settingOf(portKey).env)
 	}
 	return l, nil
+}
+
+// listen takes the socket of that name from systemd, whose unit then says where it is, or binds the role's port.
+func (p *process) listen(ctx context.Context, name, host string, port int, hostKey, portKey string) (net.Listener, error) {
+	l := p.sockets[name]
+	if l == nil {
+		return listen(ctx, host, port, hostKey, portKey)
+	}
+	delete(p.sockets, name)
+	p.log.Info("systemd listens for this role", slog.String("role", name), slog.String("address", l.Addr().String()))
+	return l, nil
+}
+
+// closeSockets lets go of those that no role took.
+func (p *process) closeSockets() {
+	for name, l := range p.sockets {
+		p.log.Warn("systemd listens for a role that does not run here", slog.String("role", name), slog.String("address", l.Addr().String()))
+		l.Close() // systemd keeps its own
+	}
+	p.sockets = nil
 }
 
 // freeBind lets a socket have an address that is not there, see ip(7). It needs no privilege; where the

@@ -40,7 +40,7 @@ func (p *process) startPanel(ctx context.Context, local string) error {
 	if err != nil {
 		return fmt.Errorf("the panel's TLS (WGFLEET_PANEL_TLS_…): %w", err)
 	}
-	l, err := listen(ctx, p.Panel.Host, p.Panel.Port, keyPanelHost, keyPanelPort)
+	l, err := p.listen(ctx, panelSocket, p.Panel.Host, p.Panel.Port, keyPanelHost, keyPanelPort)
 	if err != nil {
 		return err
 	}
@@ -66,6 +66,7 @@ func (p *process) startPanel(ctx context.Context, local string) error {
 	}
 	p.cleanups.add("the panel's requests", stopHTTP(h))
 	p.tasks.Go(func() error { return serve(h, l) })
+	p.doors = append(p.doors, door{l, p.ready.PanelURL + "/api/health"})
 	var host localHost
 	if local != "" {
 		if host, err = p.ensureLocalNode(ctx, service, local); err != nil {

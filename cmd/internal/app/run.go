@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -41,12 +42,15 @@ type process struct {
 	ready    Ready
 	kind     engine.Kind // of the agent's backend
 	ports    ownPorts
+	service  service
+	sockets  map[string]net.Listener // of systemd, until a role takes its own
+	doors    []door                  // of the roles that run
 }
 
 // Run runs the roles until ctx ends or one of them fails, then stops them in order.
 func Run(ctx context.Context, s Settings, streams Streams) error {
 	p := &process{Settings: s, streams: streams, log: newLogger(streams.Log, s.LogLevel)}
-	p.cleanups.log = p.log
+	p.cleanups.log, p.service.log = p.log, p.log
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	tasks, ctx := errgroup.WithContext(ctx)
@@ -58,7 +62,10 @@ func Run(ctx context.Context, s Settings, streams Streams) error {
 		if streams.Ready != nil {
 			streams.Ready(p.ready)
 		}
+		p.service.ready()
+		p.watch(ctx)
 		<-ctx.Done()
+		p.service.stopping()
 		p.log.Info("wgfleet is stopping", slog.String("reason", oneLine(context.Cause(ctx))))
 	}
 	cancel() // after a failed start the tasks still run
@@ -73,6 +80,9 @@ func (p *process) start(ctx context.Context) error {
 		return err
 	}
 	p.cleanups.add("the data folder", closing(unlock))
+	if p.sockets, err = handedOver(); err != nil {
+		return err
+	}
 	if err := p.sharedSecret(); err != nil {
 		return err
 	}
@@ -84,8 +94,11 @@ func (p *process) start(ctx context.Context) error {
 		}
 	}
 	if p.RunPanel {
-		return p.startPanel(ctx, local)
+		if err := p.startPanel(ctx, local); err != nil {
+			return err
+		}
 	}
+	p.closeSockets()
 	return nil
 }
 
