@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wgfleet/wgfleet/cmd/internal/migrate"
+	"github.com/wgfleet/wgfleet/cmd/internal/systemd"
 )
 
 func newMigrate(con *console) *cobra.Command {
@@ -69,7 +70,7 @@ func migrateOptions(ctx context.Context, con *console, from string) (o migrate.O
 		return o, nil, fmt.Errorf("find this program: %w", err)
 	}
 	o = migrate.Options{From: from, Executable: exe}
-	bus, err := migrate.Connect(ctx)
+	bus, err := systemd.Connect(ctx)
 	if err != nil {
 		return o, func() {}, nil //nolint:nilerr // a host without systemd can still be looked at
 	}

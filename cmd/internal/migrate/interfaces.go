@@ -168,7 +168,7 @@ func (p *Plan) whoBringsUp(ctx context.Context, i *Interface) error {
 		if err != nil {
 			return err
 		}
-		if state.active() || state.enabled() {
+		if state.IsActive() || state.IsEnabled() {
 			i.Unit = unit + " (" + state.Active + ", " + state.Enabled + ")"
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wgfleet/wgfleet/cmd/internal/app"
+	"github.com/wgfleet/wgfleet/cmd/internal/systemd"
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/enginetest"
 )
@@ -93,10 +94,10 @@ func TestPlanSays(t *testing.T) {
 			h.write("/etc/systemd/system/other.service", "[Service]\nExecStart="+testFrom+"/other\n")
 		}, blocker: "other.service, wgdashboard-agent.service run from /opt/wgdashboard-agent: remove those"},
 		"static": {prepare: func(h *tree) {
-			h.systemd.units[testUnit] = State{Active: "active", Enabled: "static"}
+			h.systemd.units[testUnit] = systemd.State{Active: "active", Enabled: "static"}
 		}, warning: "wgdashboard-agent.service is static, so it can't be disabled"},
 		"transient": {prepare: func(h *tree) {
-			h.systemd.units[testUnit] = State{Active: "active", Enabled: "transient"}
+			h.systemd.units[testUnit] = systemd.State{Active: "active", Enabled: "transient"}
 		}, blocker: "wgdashboard-agent.service was made by systemd-run and is gone once it stops"},
 		"not running": {prepare: func(h *tree) {
 			require.NoError(h, h.systemd.Stop(h.Context(), testUnit))
@@ -129,7 +130,7 @@ func TestPlanSays(t *testing.T) {
 		}, notice: "interface wg0 is served by wireguard-go (process 99), which the old agent started: it is left running"},
 		"ours":      {prepare: func(h *tree) { h.write(envPath, "") }, blocker: envPath + " exists and was not written by a migration"},
 		"our unit":  {prepare: func(h *tree) { h.write(unitPath, "") }, blocker: unitPath + " exists and was not written by a migration"},
-		"ours runs": {prepare: func(h *tree) { h.systemd.units[unitName] = State{Active: "active"} }, blocker: "wgfleet.service runs here already"},
+		"ours runs": {prepare: func(h *tree) { h.systemd.units[unitName] = systemd.State{Active: "active"} }, blocker: "wgfleet.service runs here already"},
 		"cut short": {prepare: func(h *tree) {
 			h.write(recordPath, `{"phase": "applying", "at": "2026-01-02T03:04:05Z"}`)
 		}, blocker: "the migration of 2026-01-02 03:04:05 UTC was cut short"},
@@ -228,8 +229,8 @@ func TestApplyAndUndo(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Undone{From: testFrom, Warnings: []string{}}, u)
 	require.Equal(t, before, h.files())
-	require.Equal(t, State{Active: "active", Enabled: "enabled"}, h.systemd.units[testUnit])
-	require.Equal(t, State{Active: "inactive", Enabled: "disabled"}, h.systemd.units[unitName])
+	require.Equal(t, systemd.State{Active: "active", Enabled: "enabled"}, h.systemd.units[testUnit])
+	require.Equal(t, systemd.State{Active: "inactive", Enabled: "disabled"}, h.systemd.units[unitName])
 	u, err = Undo(t.Context(), h.options())
 	require.NoError(t, err)
 	require.True(t, u.Nothing)
@@ -294,7 +295,7 @@ func TestApplyGoesBack(t *testing.T) {
 				delete(after, unitPath)
 			}
 			require.Equal(t, before, after)
-			require.Equal(t, State{Active: "active", Enabled: "enabled"}, h.systemd.units[testUnit])
+			require.Equal(t, systemd.State{Active: "active", Enabled: "enabled"}, h.systemd.units[testUnit])
 			require.NotEqual(t, "active", h.systemd.units[unitName].Active)
 			require.NotEqual(t, "enabled", h.systemd.units[unitName].Enabled)
 		})
@@ -316,7 +317,7 @@ func TestInterruptGoesBack(t *testing.T) {
 			require.ErrorIs(t, p.Apply(ctx), context.Canceled)
 			require.Equal(t, RolledBack, p.Outcome)
 			require.Equal(t, before, h.files())
-			require.Equal(t, State{Active: "active", Enabled: "enabled"}, h.systemd.units[testUnit])
+			require.Equal(t, systemd.State{Active: "active", Enabled: "enabled"}, h.systemd.units[testUnit])
 		})
 	}
 }
@@ -347,7 +348,7 @@ func TestStuck(t *testing.T) {
 	h.systemd.fail = nil
 	_, err = Undo(t.Context(), h.options())
 	require.NoError(t, err)
-	require.Equal(t, State{Active: "active", Enabled: "enabled"}, h.systemd.units[testUnit])
+	require.Equal(t, systemd.State{Active: "active", Enabled: "enabled"}, h.systemd.units[testUnit])
 }
 
 // What a person changed stays, and what lives in our process is named before it goes.

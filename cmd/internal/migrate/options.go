@@ -2,10 +2,11 @@ package migrate
 
 import (
 	"context"
-	"path/filepath"
 	"time"
 
 	"github.com/wgfleet/wgfleet/cmd/internal/app"
+	"github.com/wgfleet/wgfleet/cmd/internal/hostfile"
+	"github.com/wgfleet/wgfleet/cmd/internal/systemd"
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/kernel"
 )
@@ -27,7 +28,7 @@ const defaultPatience = 30 * time.Second
 // Options say what host it is.
 type Options struct {
 	From       string                                   // folder of the original agent
-	Root       string                                   // what stands for / in front of every path; "" is the host itself
+	Root       hostfile.Root                            // what stands for /; "" is the host itself
 	Executable string                                   // path of the program that the new unit runs
 	Systemd    Systemd                                  // nil: it does not answer here
 	Devices    Devices                                  // nil: engine/kernel, which finds those of the host
@@ -46,23 +47,13 @@ type Devices interface {
 // Systemd changes units; Start and Stop return when it is
 // done; to stop or disable what is not there is no error.
 type Systemd interface {
-	State(ctx context.Context, unit string) (State, error)
+	State(ctx context.Context, unit string) (systemd.State, error)
 	Start(ctx context.Context, unit string) error
 	Stop(ctx context.Context, unit string) error
 	Enable(ctx context.Context, unitOrPath string) error
 	Disable(ctx context.Context, unit string) error
 	Reload(ctx context.Context) error
 }
-
-// State is what systemd says of a unit, in its own words; see systemctl(1).
-type State struct {
-	Active  string // active, activating, inactive, failed, …
-	Sub     string // running, auto-restart, …
-	Enabled string // enabled, disabled, static, …; "" where there is no such unit
-}
-
-func (s State) active() bool  { return s.Active != "" && s.Active != "inactive" && s.Active != "failed" }
-func (s State) enabled() bool { return s.Enabled == "enabled" }
 
 func (o Options) withDefaults() Options {
 	if o.Now == nil {
@@ -84,4 +75,4 @@ func (o Options) withDefaults() Options {
 }
 
 // at is where a path of the host lies.
-func (o Options) at(path string) string { return filepath.Join(o.Root, path) }
+func (o Options) at(path string) string { return o.Root.At(path) }

@@ -65,7 +65,7 @@ func (p *Plan) findUnit(ctx context.Context) error {
 	if p.o.Systemd == nil {
 		return nil
 	}
-	if !state.active() {
+	if !state.IsActive() {
 		p.notice("%s is not running: wgfleet will be", s.name)
 	}
 	switch state.Enabled {
@@ -82,7 +82,7 @@ func (p *Plan) findUnit(ctx context.Context) error {
 func (p *Plan) folders() []string {
 	out := []string{p.From}
 	if target, err := filepath.EvalSymlinks(p.o.at(p.From)); err == nil && target != p.o.at(p.From) {
-		out = append(out, strings.TrimPrefix(target, strings.TrimSuffix(p.o.Root, "/")))
+		out = append(out, strings.TrimPrefix(target, strings.TrimSuffix(string(p.o.Root), "/")))
 	}
 	return out
 }
@@ -164,7 +164,7 @@ func (p *Plan) findPort(context.Context) error {
 	}
 	switch {
 	case len(sockets) == 0:
-		if p.Unit != nil && p.Unit.state.active() {
+		if p.Unit != nil && p.Unit.state.IsActive() {
 			p.warn("%s is %s, but nothing listens on port %d", p.Unit.Name, p.Unit.Active, port)
 		}
 	case p.holder == nil:

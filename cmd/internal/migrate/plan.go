@@ -12,6 +12,8 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/engine"
+
+	"github.com/wgfleet/wgfleet/cmd/internal/systemd"
 )
 
 // Outcome is what came of a plan.
@@ -55,7 +57,7 @@ type Unit struct {
 	Active  string `json:"active"`
 	Enabled string `json:"enabled"`
 
-	state   State
+	state   systemd.State
 	service service
 }
 
@@ -211,23 +213,23 @@ func (p *Plan) judgeOurs(ctx context.Context) error {
 		}
 	}
 	state, err := p.state(ctx, unitName)
-	if err == nil && state.active() {
+	if err == nil && state.IsActive() {
 		p.block("%s runs here already: stop it first", unitName)
 	}
 	return err
 }
 
 // state asks systemd; where it does not answer, the folders say what is enabled.
-func (p *Plan) state(ctx context.Context, unit string) (State, error) {
+func (p *Plan) state(ctx context.Context, unit string) (systemd.State, error) {
 	if p.o.Systemd != nil {
 		return p.o.Systemd.State(ctx, unit)
 	}
 	wanted, err := filepath.Glob(filepath.Join(p.o.at("/etc/systemd/system"), "*.wants", unit))
 	if err != nil {
-		return State{}, fmt.Errorf("look at the units: %w", err)
+		return systemd.State{}, fmt.Errorf("look at the units: %w", err)
 	}
 	if len(wanted) > 0 {
-		return State{Active: "inactive", Enabled: "enabled"}, nil
+		return systemd.State{Active: "inactive", Enabled: "enabled"}, nil
 	}
-	return State{Active: "inactive"}, nil
+	return systemd.State{Active: "inactive"}, nil
 }

@@ -2,12 +2,15 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/wgfleet/wgfleet/cmd/internal/hostfile"
 	"github.com/wgfleet/wgfleet/engine"
 )
 
@@ -25,13 +28,13 @@ func (p *Plan) makeSteps() {
 	p.record = record{Phase: phaseApplying, From: p.From}
 	if p.Unit != nil {
 		p.record.Unit = &recordedUnit{
-			Name: p.Unit.Name, Path: p.Unit.service.path, Active: p.Unit.state.active(), Enabled: p.Unit.state.enabled(), URL: p.Settings.url(),
+			Name: p.Unit.Name, Path: p.Unit.service.path, Active: p.Unit.state.IsActive(), Enabled: p.Unit.state.IsEnabled(), URL: p.Settings.url(),
 		}
 	}
 	p.step("keep a record of what is here in "+recordPath+", for --undo", p.keepRecord)
 	p.addFile("write the settings to "+envPath+", for root alone", envPath, formatEnvFile(p.environ), 0o600)
 	p.addFile("write "+unitPath+", which runs `"+p.o.Executable+" serve`", unitPath, p.unitText(), 0o644)
-	if p.Unit != nil && p.Unit.state.active() {
+	if p.Unit != nil && p.Unit.state.IsActive() {
 		helpers := false
 		for _, i := range p.Interfaces {
 			helpers = helpers || p.startedByOld(i)
@@ -42,7 +45,7 @@ func (p *Plan) makeSteps() {
 		p.step("stop "+p.Unit.Name+": the interfaces stay up", p.stopOld)
 	}
 	p.step("start "+unitName+" and wait until it answers signed requests with the same peers; if not, go back", p.startOurs)
-	if p.Unit != nil && p.Unit.state.enabled() {
+	if p.Unit != nil && p.Unit.state.IsEnabled() {
 		p.step("disable "+p.Unit.Name+" and enable "+unitName+" at boot", p.swapBoot)
 	} else {
 		p.step("enable "+unitName+" at boot", p.swapBoot)
@@ -55,7 +58,7 @@ func (p *Plan) step(text string, do func(context.Context) error) {
 }
 
 func (p *Plan) addFile(text, path, content string, mode os.FileMode) {
-	p.record.Files = append(p.record.Files, writtenFile{Path: path, SHA256: hashOf(content)})
+	p.record.Files = append(p.record.Files, hostfile.Of(path, content))
 	p.step(text, func(ctx context.Context) error {
 		folderMode := os.FileMode(0o755)
 		if mode == 0o600 {
@@ -64,7 +67,9 @@ func (p *Plan) addFile(text, path, content string, mode os.FileMode) {
 		if err := os.MkdirAll(p.o.at(filepath.Dir(path)), folderMode); err != nil {
 			return fmt.Errorf("write %s: %w", path, err)
 		}
-		if err := p.o.writeNew(path, content, mode); err != nil {
+		if err := p.o.Root.New(path, content, mode); errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%s exists and was not written by a migration: move it away first", path)
+		} else if err != nil {
 			return err
 		}
 		return p.o.Systemd.Reload(ctx)
@@ -119,7 +124,7 @@ func (p *Plan) stopOld(ctx context.Context) error {
 	}
 	for _, w := range p.record.Files {
 		if w.Path == p.dropIn() {
-			if _, err := p.o.removeOurs(w); err != nil {
+			if _, err := p.o.Root.Remove(w); err != nil {
 				return err
 			}
 		}
@@ -156,7 +161,7 @@ func (p *Plan) startOurs(ctx context.Context) error {
 }
 
 func (p *Plan) swapBoot(ctx context.Context) error {
-	if p.Unit != nil && p.Unit.state.enabled() {
+	if p.Unit != nil && p.Unit.state.IsEnabled() {
 		if err := p.o.Systemd.Disable(ctx, p.Unit.Name); err != nil {
 			return err
 		}

@@ -24,6 +24,8 @@ import (
 	"github.com/wgfleet/wgfleet/agent/client/originaltest"
 	"github.com/wgfleet/wgfleet/agent/server"
 	"github.com/wgfleet/wgfleet/cmd/internal/app"
+	"github.com/wgfleet/wgfleet/cmd/internal/hostfile"
+	"github.com/wgfleet/wgfleet/cmd/internal/systemd"
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/enginetest"
 )
@@ -79,7 +81,7 @@ func newTree(t *testing.T) *tree {
 	}
 	require.NoError(t, d.Configure(t.Context(), adds))
 	h.conf("wg0", enginetest.PrivateKey(t), 0o600)
-	h.systemd = &fakeSystemd{tree: h, units: map[string]State{testUnit: {Active: "inactive", Enabled: "enabled"}}}
+	h.systemd = &fakeSystemd{tree: h, units: map[string]systemd.State{testUnit: {Active: "inactive", Enabled: "enabled"}}}
 	require.NoError(t, h.systemd.Start(t.Context(), testUnit))
 	h.systemd.calls = nil
 	return h
@@ -135,7 +137,7 @@ func (h *tree) listens(inode string) {
 
 func (h *tree) options() Options {
 	o := Options{
-		From: testFrom, Root: h.root, Executable: "/usr/local/bin/wgfleet", Devices: h.fake, Patience: 5 * time.Second,
+		From: testFrom, Root: hostfile.Root(h.root), Executable: "/usr/local/bin/wgfleet", Devices: h.fake, Patience: 5 * time.Second,
 		Backends: func(context.Context) []app.BackendProbe {
 			return []app.BackendProbe{{Kind: engine.KindKernel, Err: errors.New("no module")}, {Kind: engine.KindTUN}, {Kind: engine.KindNetstack}}
 		},
@@ -167,7 +169,7 @@ func (h *tree) files() map[string]string {
 // fakeSystemd starts stand-ins for both agents.
 type fakeSystemd struct {
 	*tree
-	units map[string]State
+	units map[string]systemd.State
 	calls []string
 	// fail makes a call fail, by its text; during is called in each one.
 	fail   map[string]error
@@ -186,7 +188,7 @@ func (f *fakeSystemd) call(ctx context.Context, verb, unit string) error {
 	return cmp.Or(ctx.Err(), f.fail[call])
 }
 
-func (f *fakeSystemd) State(ctx context.Context, unit string) (State, error) {
+func (f *fakeSystemd) State(ctx context.Context, unit string) (systemd.State, error) {
 	s := f.units[unit]
 	s.Active = cmp.Or(s.Active, "inactive")
 	return s, ctx.Err()

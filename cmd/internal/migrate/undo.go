@@ -52,7 +52,7 @@ func (o Options) goBack(ctx context.Context, r record) (warnings []string, err e
 		return warnings, err
 	}
 	for _, w := range r.Files {
-		kept, err := o.removeOurs(w)
+		kept, err := o.Root.Remove(w)
 		if err != nil {
 			return warnings, err
 		}
@@ -104,7 +104,7 @@ func (o Options) stopOurs(ctx context.Context) error {
 			return err
 		}
 	}
-	if state.enabled() {
+	if state.IsEnabled() {
 		o.Progress("disable " + unitName)
 		return o.Systemd.Disable(ctx, unitName)
 	}
@@ -119,7 +119,7 @@ func (o Options) startOld(ctx context.Context, u *recordedUnit) error {
 	if err != nil {
 		return err
 	}
-	if u.Enabled && !state.enabled() {
+	if u.Enabled && !state.IsEnabled() {
 		o.Progress("enable " + u.Name)
 		if err := o.Systemd.Enable(ctx, u.Path); err != nil {
 			return err

@@ -48,7 +48,7 @@ func (p *Plan) waitForOurs(ctx context.Context) error {
 			return nil
 		}
 		state, serr := p.o.Systemd.State(ctx, unitName)
-		if serr == nil && (!state.active() || state.Sub == "auto-restart") {
+		if serr == nil && (!state.IsActive() || state.Sub == "auto-restart") {
 			return final{errors.New("it does not start: `journalctl -u wgfleet` says why")}
 		}
 		return err

@@ -1,4 +1,4 @@
-package migrate
+package systemd
 
 import (
 	"context"
@@ -9,10 +9,23 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 )
 
-// Bus is Systemd over D-Bus.
-type Bus struct{ conn *dbus.Conn }
+// State is what systemd says of a unit, in its own words; see systemctl(1).
+type State struct {
+	Active  string // active, activating, inactive, failed, …
+	Sub     string // running, auto-restart, …
+	Enabled string // enabled, disabled, static, …; "" where there is no such unit
+}
 
-var _ Systemd = (*Bus)(nil)
+// IsActive reports whether the unit runs, or is about to begin or to end.
+func (s State) IsActive() bool {
+	return s.Active != "" && s.Active != "inactive" && s.Active != "failed"
+}
+
+// IsEnabled reports whether the unit is started at boot.
+func (s State) IsEnabled() bool { return s.Enabled == "enabled" }
+
+// Bus is the connection to systemd.
+type Bus struct{ conn *dbus.Conn }
 
 // Connect finds systemd. Nothing is asked for yet; Close frees the connection.
 func Connect(ctx context.Context) (*Bus, error) {
@@ -54,7 +67,7 @@ func (b *Bus) Stop(ctx context.Context, unit string) error {
 	if err != nil {
 		return err
 	}
-	if state.active() {
+	if state.IsActive() {
 		if err := b.job(ctx, "stop", unit, b.conn.StopUnitContext); err != nil {
 			return err
 		}
