@@ -66,7 +66,11 @@ test-kernel: ## the kernel backend on real kernel WireGuard (boots Debian's kern
 
 .PHONY: test-migrate
 test-migrate: ## a host of its own moved from the old agent to the new and back (root; boots systemd in a container)
-	.ci/test-migrate
+	.ci/in-systemd ./test/migrate
+
+.PHONY: test-systemd
+test-systemd: ## the units as systemd runs them: installed, confined, upgraded under load (root; boots systemd in a container)
+	.ci/in-systemd ./test/systemd
 
 .PHONY: lint
 lint: lint-tool ## golangci-lint with .golangci.yml

@@ -84,7 +84,7 @@ func listenFile(t *testing.T) (url string, f *os.File) {
 
 // A restart under systemd refuses nobody: its sockets are there all the time, and who calls meanwhile waits.
 func TestNoCallerIsRefusedWhileItRestarts(t *testing.T) {
-	like := unprivileged(t, "serve", "--panel")
+	like := unprivileged(t, "serve", "--panel", "--panel-port=0")
 	agentURL, agentFile := listenFile(t)
 	panelURL, panelFile := listenFile(t)
 	get := func(url string) error {
@@ -114,6 +114,8 @@ func TestNoCallerIsRefusedWhileItRestarts(t *testing.T) {
 		}
 		log := a.stop(t)
 		a.expect(t, "STOPPING=1")
+		require.Contains(t, log, `"setting":"WG_AGENT_PORT","is":8080,"socket":`)
+		require.NotContains(t, log, `"WGFLEET_PANEL_PORT"`)
 		require.Contains(t, log, `"systemd listens for this role","role":"agent","address":"`+strings.TrimPrefix(agentURL, "http://"))
 	}
 }

@@ -262,7 +262,7 @@ func TestThereAndBack(t *testing.T) {
 		dropIn := "/etc/systemd/system/" + oldUnit + ".d/port.conf"
 		h.write(dropIn, "[Service]\nEnvironment=WG_AGENT_PORT="+port+"\n", 0o644)
 		out := h.migrate(1, "--from", from, "--apply")
-		require.Contains(h, out, "wgfleet: port "+port+" is in use by migrate.test (process ")
+		require.Contains(h, out, "wgfleet: port "+port+" is in use by host.test (process ")
 		require.NoError(h, os.RemoveAll(filepath.Dir(dropIn)))
 		h.old()
 	})

@@ -48,6 +48,8 @@ var rooms = map[string][]string{
 	"cmd/internal/panelclient":  {},
 	"cmd/internal/hostfile":     {},
 	"cmd/internal/systemd":      {},
+	"cmd/internal/install":      {"agent", "cmd/internal/hostfile", "cmd/internal/systemd", "deploy/systemd"},
+	"deploy/systemd":            {},
 	"cmd/internal/migrate":      {"engine/...", "agent", "agent/client", "cmd/internal/app", "cmd/internal/hostfile", "cmd/internal/systemd"},
 	"cmd/wgfleet":               {"engine", "agent", "cmd/internal/..."},
 	"test/vm":                   {},

@@ -47,6 +47,10 @@ func (p *process) listen(ctx context.Context, name, host string, port int, hostK
 	}
 	delete(p.sockets, name)
 	p.log.Info("systemd listens for this role", slog.String("role", name), slog.String("address", l.Addr().String()))
+	if got := int(addrOf(l).Port()); got != port && port != 0 {
+		p.log.Warn("the socket's unit says another port than the setting, and is what counts: make both the same",
+			slog.String("setting", settingOf(portKey).env), slog.Int("is", port), slog.Int("socket", got))
+	}
 	return l, nil
 }
 

@@ -50,6 +50,9 @@ func take(sockets map[string]net.Listener, f *os.File) error {
 	return nil
 }
 
+// toJournal reports whether systemd keeps what the process prints: see systemd.exec(5).
+func toJournal() bool { return os.Getenv("JOURNAL_STREAM") != "" }
+
 // service tells systemd how the process is, where its unit asks for that (Type=notify): see
 // sd_notify(3).
 type service struct{ log *slog.Logger }

@@ -10,7 +10,7 @@ import (
 func (p *process) welcome(host localHost, keyMade bool) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nThe panel is at %s\n", p.ready.PanelURL)
-	if keyMade {
+	if keyMade && !toJournal() { // which keeps it, and shows it to more people than the file does
 		fmt.Fprintf(&b, "Administrator's key, shown this once: %s\n", string(p.ready.AdminKey))
 	}
 	if p.Panel.AdminKey == "" {

@@ -61,6 +61,11 @@ func (b *Bus) Start(ctx context.Context, unit string) error {
 	return b.job(ctx, "start", unit, b.conn.StartUnitContext)
 }
 
+// Restart restarts a unit, or starts it, and waits until systemd is done with it.
+func (b *Bus) Restart(ctx context.Context, unit string) error {
+	return b.job(ctx, "restart", unit, b.conn.RestartUnitContext)
+}
+
 // Stop stops a unit, waits until it has, and forgets that it failed.
 func (b *Bus) Stop(ctx context.Context, unit string) error {
 	state, err := b.State(ctx, unit)
