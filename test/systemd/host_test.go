@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/wgfleet/wgfleet/agent"
 	"github.com/wgfleet/wgfleet/agent/client"
@@ -143,7 +142,7 @@ func (h host) agent() *client.Client {
 func (h host) peer() *mesh.Client {
 	h.Helper()
 	c, err := mesh.NewClient(mesh.Options{
-		PrivateKey: h.client, Addresses: []netip.Addr{clientAddr}, Peer: wgtypes.Key(h.node.PublicKey()),
+		PrivateKey: h.client, Addresses: []netip.Addr{clientAddr}, Peer: h.node.PublicKey(),
 		Endpoint: netip.MustParseAddrPort("127.0.0.1:51820"), AllowedIPs: []netip.Prefix{netip.PrefixFrom(nodeAddr, 24).Masked()},
 		PersistentKeepalive: 25,
 	})
@@ -173,6 +172,7 @@ func (h host) echo() {
 // pings sends a datagram every few milliseconds, and tells the longest time without an answer.
 type pings struct {
 	conn  net.Conn
+	heard chan struct{}
 	stop  chan struct{}
 	ended chan time.Duration
 }
@@ -181,8 +181,7 @@ func (h host) pings(c *mesh.Client) *pings {
 	h.Helper()
 	conn, err := c.Net().DialUDPAddrPort(netip.AddrPort{}, netip.AddrPortFrom(nodeAddr, echoPort))
 	require.NoError(h, err)
-	p := &pings{conn: conn, stop: make(chan struct{}), ended: make(chan time.Duration, 1)}
-	heard := make(chan struct{}, 1)
+	p := &pings{conn: conn, heard: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan time.Duration, 1)}
 	go func() {
 		b := make([]byte, 1500)
 		var longest time.Duration
@@ -198,7 +197,7 @@ func (h host) pings(c *mesh.Client) *pings {
 			}
 			last = now
 			select {
-			case heard <- struct{}{}:
+			case p.heard <- struct{}{}:
 			default:
 			}
 		}
@@ -215,24 +214,27 @@ func (h host) pings(c *mesh.Client) *pings {
 			}
 		}
 	}()
-	p.wait(h, heard)
+	p.wait(h)
 	h.Cleanup(func() { conn.Close() })
 	return p
 }
 
-func (p *pings) wait(h host, heard <-chan struct{}) {
+// wait waits for an answer.
+func (p *pings) wait(h host) {
 	h.Helper()
 	select {
-	case <-heard:
+	case <-p.heard:
 	case <-time.After(20 * time.Second):
 		h.Fatal("nothing came back through the tunnel")
 	}
 }
 
-// end returns the longest gap; what came back since the caller's last look is part of it.
+// end returns the longest gap, once there is traffic again.
 func (p *pings) end(h host) time.Duration {
 	h.Helper()
-	time.Sleep(time.Second) // traffic, so that the last gap has an end
+	for range 20 {
+		p.wait(h)
+	}
 	close(p.stop)
 	require.NoError(h, p.conn.Close())
 	return <-p.ended

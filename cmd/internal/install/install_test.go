@@ -48,10 +48,14 @@ func (b *bus) call(verb, unit string, set map[string]bool, to bool) error {
 	return nil
 }
 
-func (b *bus) Start(_ context.Context, u string) error   { return b.call("start", u, b.active, true) }
+func (b *bus) Start(_ context.Context, u string) error { return b.call("start", u, b.active, true) }
+
 func (b *bus) Restart(_ context.Context, u string) error { return b.call("restart", u, b.active, true) }
-func (b *bus) Stop(_ context.Context, u string) error    { return b.call("stop", u, b.active, false) }
-func (b *bus) Enable(_ context.Context, u string) error  { return b.call("enable", u, b.enabled, true) }
+
+func (b *bus) Stop(_ context.Context, u string) error { return b.call("stop", u, b.active, false) }
+
+func (b *bus) Enable(_ context.Context, u string) error { return b.call("enable", u, b.enabled, true) }
+
 func (b *bus) Disable(_ context.Context, u string) error {
 	return b.call("disable", u, b.enabled, false)
 }
