@@ -26,9 +26,10 @@ type Health struct {
 	Capabilities []string `json:"capabilities"`
 }
 
-// Capabilities of an agent.
+// Capabilities of an agent. A panel uses none that the agent does not name, and manages without: their versions may
+// be neighbours. Without CapV2 it speaks to the agent as to the original.
 const (
-	CapV2    = "v2"    // nonces, node, signed answers
+	CapV2    = "v2"    // nonces, node, signed answers; GET /v1/wg
 	CapETag  = "etag"  // digests, 304
 	CapWait  = "wait"  // Prefer: wait is held until either digest changes, for next to nothing
 	CapApply = "apply" // POST apply

@@ -10,7 +10,7 @@ import (
 )
 
 // Flows lists what the gateway of an interface carries, limit of them at most; 0: as many as the agent usually sends. An
-// interface without a gateway is Refused with agent.CodeNoGateway, the original is Unsupported.
+// interface without a gateway is Refused with agent.CodeNoGateway, an agent without agent.CapFlows is Unsupported.
 func (c *Client) Flows(ctx context.Context, name string, limit int) (agent.Flows, error) {
 	query := ""
 	if limit != 0 {
@@ -26,7 +26,7 @@ func (c *Client) Flows(ctx context.Context, name string, limit int) (agent.Flows
 	return f, nil
 }
 
-// Access reads where the peers of an interface may go through its gateway. The original is Unsupported.
+// Access reads where the peers of an interface may go through its gateway. An agent without agent.CapFlows is Unsupported.
 func (c *Client) Access(ctx context.Context, name string) (agent.AccessState, error) {
 	var s agent.AccessState
 	if err := c.ofGateway(ctx, name, "/access", &s); err != nil {
@@ -69,14 +69,11 @@ func (c *Client) ofGateway(ctx context.Context, name, rest string, out any) erro
 	return read(a, out)
 }
 
-// speaksGateway refuses for the original, which would call the route unknown.
+// speaksGateway refuses for an agent that would call the route unknown.
 func (c *Client) speaksGateway(ctx context.Context) error {
-	v2, err := c.dialect(ctx)
-	if err != nil {
-		return err
+	has, err := c.can(ctx, agent.CapFlows)
+	if err == nil && !has {
+		err = errorf(Unsupported, "this agent has no gateway: it is the original one, or an older one of ours")
 	}
-	if !v2 {
-		return errorf(Unsupported, "the original agent has no gateway")
-	}
-	return nil
+	return err
 }

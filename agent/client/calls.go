@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"slices"
 
@@ -89,19 +88,19 @@ func readInto[T any](a *answer, v any, list *[]T) error {
 	return nil
 }
 
-// Apply changes peers. Towards the original the changes go one by one, in their order, and those
+// Apply changes peers. Towards the original, and who has no agent.CapApply, the changes go one by one, in their order, and those
 // that failed are in Failed: there is no roll-back, and Write.IfMatch is compared with a dump just
 // before. What an error from there leaves done is in Applied all the same.
 func (c *Client) Apply(ctx context.Context, name string, body agent.Apply, w Write) (agent.Applied, error) {
 	if err := c.guard(carriesKeys(body), "a preshared key"); err != nil {
 		return agent.Applied{}, err
 	}
-	v2, err := c.dialect(ctx)
-	if err != nil {
-		return agent.Applied{}, err
-	}
-	if !v2 {
-		return c.applyOriginal(ctx, name, body, w)
+	for _, needed := range []string{agent.CapApply, agent.CapETag} {
+		if has, err := c.can(ctx, needed); err != nil {
+			return agent.Applied{}, err
+		} else if !has {
+			return c.applyOriginal(ctx, name, body, w)
+		}
 	}
 	var done agent.Applied
 	if err := c.write(ctx, http.MethodPost, name, "/apply", body, &done, w); err != nil {
@@ -187,21 +186,17 @@ func (c *Client) Config(ctx context.Context, name string) (agent.InterfaceConfig
 	return conf.Config, err
 }
 
-// FileDrift compares the running device with its host's file; nil from an agent that can't: the
-// original, and one that is older than this call.
+// FileDrift compares the running device with its host's file; nil from an agent without
+// agent.CapFile.
 func (c *Client) FileDrift(ctx context.Context, name string) (*agent.FileDrift, error) {
 	path, err := interfacePath(name, "/file")
 	if err != nil {
 		return nil, err
 	}
-	v2, err := c.dialect(ctx)
-	if err != nil || !v2 {
+	if has, err := c.can(ctx, agent.CapFile); err != nil || !has {
 		return nil, err
 	}
-	a, err := c.send(ctx, call{method: http.MethodGet, path: path}, v2)
-	if e, refused := errors.AsType[*Error](err); refused && e.Agent != nil && e.Agent.Code == agent.CodeNotFound {
-		return nil, nil
-	}
+	a, err := c.ask(ctx, call{method: http.MethodGet, path: path})
 	if err != nil {
 		return nil, err
 	}

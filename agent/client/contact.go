@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"net/http"
+	"slices"
+	"time"
 
 	"github.com/wgfleet/wgfleet/agent"
 )
@@ -12,8 +14,13 @@ type identity struct {
 	id        string // the agent's, or what somebody without a signature claims it is
 	confirmed bool   // a signed answer confirmed id
 	v2        bool   // it spoke v2 once: nothing less is accepted
-	original  bool   // seen to be the original agent
+	original  bool   // seen to be the original agent, or one that speaks like it
+	can       []string
+	asked     time.Time // when can was told, by a signed answer; zero: never
 }
+
+// abilitiesFor is how long it is believed what an agent said it can do: another version may take its place.
+const abilitiesFor = time.Minute
 
 func (c *Client) known() identity {
 	c.mu.Lock()
@@ -31,8 +38,8 @@ func (c *Client) Identity() (agentID string, v2 bool) {
 	return who.id, who.v2
 }
 
-// Original reports whether the agent was seen to be the original one, which has no digests and no
-// apply.
+// Original reports whether the agent was seen to be the original one, or to speak like it: without
+// signed answers, digests and apply.
 func (c *Client) Original() bool { return c.known().original }
 
 // dialect tells whether the agent speaks v2, asking its /health where that is not known yet.
@@ -44,7 +51,34 @@ func (c *Client) dialect(ctx context.Context) (v2 bool, err error) {
 		return false, nil
 	}
 	h, err := c.openHealth(ctx)
-	return h.AgentID != "", err
+	return speaksV2(h), err
+}
+
+func speaksV2(h agent.Health) bool {
+	return h.AgentID != "" && names(h.Capabilities, agent.CapV2)
+}
+
+// names reports whether the capability is among those that an agent names; one that names none at all
+// is taken to have every one.
+func names(capabilities []string, capability string) bool {
+	return capabilities == nil || slices.Contains(capabilities, capability)
+}
+
+// can reports whether the agent says, in a signed answer, that it has this capability. One that does
+// not speak v2 has none.
+func (c *Client) can(ctx context.Context, capability string) (bool, error) {
+	v2, err := c.dialect(ctx)
+	if err != nil || !v2 {
+		return false, err
+	}
+	who := c.known()
+	if who.asked.IsZero() || c.o.Now().Sub(who.asked).Abs() >= abilitiesFor {
+		if _, err := c.signedHealth(ctx); err != nil {
+			return true, nil //nolint:nilerr // the call that needs it says better what is wrong
+		}
+		who = c.known()
+	}
+	return names(who.can, capability), nil
 }
 
 // openHealth asks who is there, unsigned. An id that it learns is used for the next, signed call,
@@ -60,12 +94,12 @@ func (c *Client) openHealth(ctx context.Context) (agent.Health, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if h.AgentID == "" && c.who.v2 {
+	if !speaksV2(h) && c.who.v2 {
 		return h, errorf(NotAuthentic,
 			"the agent used to sign its answers and now looks like the original one: somebody else answered, or it was replaced")
 	}
-	c.who.original = h.AgentID == ""
-	if !c.who.confirmed {
+	c.who.original = !speaksV2(h)
+	if !c.who.confirmed && !c.who.original {
 		c.who.id = h.AgentID
 	}
 	return h, nil
@@ -76,10 +110,14 @@ func (c *Client) openHealth(ctx context.Context) (agent.Health, error) {
 func (c *Client) Health(ctx context.Context) (agent.Health, error) {
 	if !c.known().confirmed {
 		h, err := c.openHealth(ctx) // each time: the original may have been replaced by ours
-		if err != nil || h.AgentID == "" {
+		if err != nil || !speaksV2(h) {
 			return h, err
 		}
 	}
+	return c.signedHealth(ctx)
+}
+
+func (c *Client) signedHealth(ctx context.Context) (agent.Health, error) {
 	var h agent.Health
 	a, err := c.send(ctx, call{method: http.MethodGet, path: "/health"}, true)
 	if err != nil {
@@ -91,6 +129,9 @@ func (c *Client) Health(ctx context.Context) (agent.Health, error) {
 	if h.AgentID != c.known().id {
 		return h, errorf(NotAuthentic, "another agent answered than the one first met")
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.who.can, c.who.asked = h.Capabilities, c.o.Now()
 	return h, nil
 }
 

@@ -25,7 +25,7 @@ type Query struct {
 	IfNotInterface string
 	// Wait holds a NotModified back until something changes, in whole seconds and agent.MaxWait at most; 0: not
 	// at all. The context must outlast it by what an answer takes: nothing else ends a call to an agent
-	// that hangs. Who has no agent.CapWait may answer at once, as the original always does.
+	// that hangs. Who has no agent.CapWait answers at once, as the original does.
 	Wait time.Duration
 }
 
@@ -33,7 +33,7 @@ type Query struct {
 type Snapshot struct {
 	NotModified     bool
 	Digest          string // of the peers, see engine.Digest
-	InterfaceDigest string // "" from the original
+	InterfaceDigest string // "" from an agent without agent.CapETag
 	Peers           []Peer // sorted by key; none where NotModified
 }
 
@@ -63,13 +63,21 @@ func (c *Client) Dump(ctx context.Context, name string, q Query) (Snapshot, erro
 	if err != nil {
 		return Snapshot{}, err
 	}
+	digests, err := c.can(ctx, agent.CapETag)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	waits, err := c.can(ctx, agent.CapWait)
+	if err != nil {
+		return Snapshot{}, err
+	}
 	r := call{method: http.MethodGet, path: path, header: map[string]string{}}
-	if v2 && q.IfNot != "" {
+	if digests && q.IfNot != "" {
 		r.header["If-None-Match"] = quote(q.IfNot)
-		if q.Wait > 0 {
+		if waits && q.Wait > 0 {
 			r.header["Prefer"] = fmt.Sprintf("wait=%d", int(math.Ceil(min(q.Wait, agent.MaxWait).Seconds())))
 		}
-		if q.Wait > 0 && q.IfNotInterface != "" {
+		if waits && q.Wait > 0 && q.IfNotInterface != "" {
 			r.header[agent.HeaderInterfaceDigest] = q.IfNotInterface
 		}
 	}
@@ -77,11 +85,11 @@ func (c *Client) Dump(ctx context.Context, name string, q Query) (Snapshot, erro
 	if err != nil {
 		return Snapshot{}, err
 	}
-	if v2 && a.interfaceDigest == "" {
+	if digests && a.interfaceDigest == "" {
 		return Snapshot{}, errorf(NotAuthentic, "the agent's answer has no X-Interface-Digest")
 	}
 	if a.status == http.StatusNotModified {
-		if !v2 || q.IfNot == "" || a.etag != quote(q.IfNot) {
+		if !digests || q.IfNot == "" || a.etag != quote(q.IfNot) {
 			return Snapshot{}, errorf(NotAuthentic, "the agent says that nothing changed, but not since what it was asked about")
 		}
 		return Snapshot{NotModified: true, Digest: q.IfNot, InterfaceDigest: a.interfaceDigest}, nil
@@ -90,10 +98,10 @@ func (c *Client) Dump(ctx context.Context, name string, q Query) (Snapshot, erro
 	if err != nil {
 		return s, err
 	}
-	if v2 && a.etag != quote(s.Digest) {
+	if digests && a.etag != quote(s.Digest) {
 		return s, errorf(Malformed, "the dump is torn: its peers do not have the digest that it names")
 	}
-	if q.IfNot != "" && s.Digest == q.IfNot { // the original knows no 304
+	if q.IfNot != "" && s.Digest == q.IfNot { // without agent.CapETag there is no 304
 		s.NotModified = true
 	}
 	return s, nil

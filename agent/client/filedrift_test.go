@@ -28,11 +28,6 @@ func TestFileDrift(t *testing.T) {
 		Drift: []agent.FileMismatch{{Field: "mtu", File: 1280.0, Device: 1420.0}},
 	}, d)
 
-	status, body = 404, `{"error":"no such route","code":"not_found","detail":"Not Found"}`
-	d, err = c.FileDrift(t.Context(), "wg0")
-	require.NoError(t, err, "an older agent")
-	require.Nil(t, d)
-
 	status, body = 404, `{"error":"there is no wg0","code":"unknown_interface"}`
 	_, err = c.FileDrift(t.Context(), "wg0")
 	isKind(t, err, Refused)
