@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -76,7 +77,8 @@ func (k MasterKey) MarshalText() ([]byte, error) { return []byte(redacted), nil 
 
 // LoadOrCreateMasterKey reads the key in the file at path, or makes the file with a new key. The file is 0600 and
 // complete and on disk before it has its name; when two processes make it at once, both return the key of the one
-// that came first. A file that group or others may read, or that holds anything else, is refused.
+// that came first. A file that group or others may read, or that holds anything else, is refused; but for root's own
+// file that a group of ours may read: that is how a process without privileges is given one, by Kubernetes for one.
 func LoadOrCreateMasterKey(path string) (MasterKey, error) {
 	k, err := loadMasterKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -98,7 +100,7 @@ func loadMasterKey(path string) (MasterKey, error) {
 	if err != nil {
 		return MasterKey{}, fmt.Errorf("read the master key: %w", err)
 	}
-	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+	if perm := info.Mode().Perm(); perm&openTo(ownerOf(info), uint32(os.Geteuid())) != 0 {
 		return MasterKey{}, fmt.Errorf("the master key file %s is open to others (mode %04o): chmod 600 %s", path, perm, path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 1024))
@@ -110,6 +112,23 @@ func loadMasterKey(path string) (MasterKey, error) {
 		return MasterKey{}, fmt.Errorf("the master key file %s is damaged: %w", path, err)
 	}
 	return k, nil
+}
+
+// openTo are the permissions that make a file of this owner open to others: reading by the group is none of them
+// where the file is root's and we are not.
+func openTo(owner, us uint32) fs.FileMode {
+	if owner == 0 && us != 0 {
+		return 0o037
+	}
+	return 0o077
+}
+
+// ownerOf returns our own id where the system tells no owner.
+func ownerOf(info fs.FileInfo) uint32 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Uid
+	}
+	return uint32(os.Geteuid())
 }
 
 // createMasterKey gives the name by link(2), which unlike rename(2) never replaces a key that is there already.
