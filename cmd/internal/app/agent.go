@@ -62,6 +62,9 @@ func (p *process) startAgent(ctx context.Context) (local string, err error) {
 
 // newAgent makes the server on the chosen backend; its clean-up takes down what this process made.
 func (p *process) newAgent() (*server.Server, error) {
+	if err := p.seed(); err != nil {
+		return nil, err
+	}
 	b, err := p.backend()
 	if err != nil {
 		return nil, err

@@ -26,6 +26,7 @@ type Settings struct {
 	RunAgent bool
 	DataDir  string
 	ConfDir  string
+	SeedDir  string // "": nothing to begin with
 	UAPIDir  string // "": no sockets with netstack
 	Backend  string // BackendAuto or an engine.Kind
 	Up       []string
@@ -165,6 +166,7 @@ func (r raw) settings(environ []string) (Settings, error) {
 	s := Settings{
 		RunPanel:   p.toggle(keyPanel),
 		RunAgent:   !p.toggle(keyNoAgent),
+		SeedDir:    r.values[keySeedDir],
 		UAPIDir:    r.values[keyUAPIDir],
 		Backend:    p.oneOf(keyBackend, BackendAuto, string(engine.KindKernel), string(engine.KindTUN), string(engine.KindNetstack)),
 		Up:         p.up(),

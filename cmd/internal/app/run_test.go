@@ -380,6 +380,42 @@ func TestKeptSecret(t *testing.T) {
 	require.Len(t, left, 1, "no temporary file is left")
 }
 
+// What the agent has by now stays, whatever the seed says.
+func TestSeed(t *testing.T) {
+	const conf = "[Interface]\nPrivateKey = %s\nAddress = %s\n"
+	dir, seed := t.TempDir(), t.TempDir()
+	write := func(name, address string) {
+		k, err := engine.GeneratePrivateKey()
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(seed, name), fmt.Appendf(nil, conf, k.Reveal(), address), 0o644))
+	}
+	environ := []string{"WG_AGENT_SECRET=0123456789abcdef", "WGFLEET_SEED_DIR=" + seed}
+	write("wg0.conf", "10.8.0.1/24")
+	write("README", "10.8.9.1/24")
+	require.NoError(t, os.Mkdir(filepath.Join(seed, "..data"), 0o755))
+	require.NoError(t, start(t, dir, environ...).stop())
+	path := filepath.Join(dir, "wireguard", "wg0.conf")
+	first, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Contains(t, string(first), "10.8.0.1/24")
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+
+	write("wg0.conf", "10.8.1.1/24")
+	write("wg1.conf", "10.8.2.1/24")
+	require.NoError(t, start(t, dir, environ...).stop())
+	again, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(first), string(again))
+	files, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Len(t, files, 2)
+
+	_, err = tryStart(t, t.TempDir(), "WG_AGENT_SECRET=0123456789abcdef", "WGFLEET_SEED_DIR=/nowhere")
+	require.ErrorContains(t, err, "WGFLEET_SEED_DIR: open /nowhere")
+}
+
 func TestFolderIsClosedToOthers(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
