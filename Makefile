@@ -72,9 +72,14 @@ test-migrate: ## a host of its own moved from the old agent to the new and back 
 test-systemd: ## the units as systemd runs them: installed, confined, upgraded under load (root; boots systemd in a container)
 	.ci/in-systemd ./test/systemd
 
+.PHONY: deploy-check
+deploy-check: ## deploy/kubernetes built, judged and run (no cluster)
+	cd deploy/kubernetes/check && go test -count 1 -timeout 5m ./...
+
 .PHONY: lint
 lint: lint-tool ## golangci-lint with .golangci.yml
 	$(GOLANGCI) run ./...
+	cd deploy/kubernetes/check && $(GOLANGCI) run ./...
 
 .PHONY: lint-tool
 lint-tool: ## install the pinned golangci-lint where it is missing
@@ -84,6 +89,7 @@ lint-tool: ## install the pinned golangci-lint where it is missing
 .PHONY: tidy-check
 tidy-check: ## go.mod and go.sum say what the code needs, no more
 	go mod tidy -diff
+	cd deploy/kubernetes/check && go mod tidy -diff
 
 .PHONY: clean
 clean: ## remove what build made
