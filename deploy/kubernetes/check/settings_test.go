@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -20,6 +22,9 @@ var (
 	program string
 	help    map[string]setting // by variable
 )
+
+// buildWithin is for a machine that has built nothing yet, and is busy.
+const buildWithin = 10 * time.Minute
 
 type setting struct {
 	flag   string
@@ -45,12 +50,14 @@ func withProgram(m *testing.M) (int, error) {
 	}
 	defer os.RemoveAll(dir)
 	program = filepath.Join(dir, "wgfleet")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", program, "./cmd/wgfleet")
+	ctx, cancel := context.WithTimeout(context.Background(), buildWithin)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", program, "./cmd/wgfleet")
 	build.Dir, build.Env = "../../..", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("build the program: %w\n%s", err, out)
 	}
-	text, err := exec.Command(program, "serve", "--help").Output()
+	text, err := exec.CommandContext(ctx, program, "serve", "--help").Output()
 	if err != nil {
 		return 0, fmt.Errorf("ask for the settings: %w", err)
 	}
