@@ -7,7 +7,7 @@ GOLANGCI := $(shell go env GOPATH)/bin/golangci-lint
 
 VERSION ?= $(shell git describe --tags --match 'v*' 2>/dev/null || echo v0.1.0-dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 .PHONY: help
 help: ## list the targets
@@ -71,6 +71,10 @@ test-migrate: ## a host of its own moved from the old agent to the new and back 
 .PHONY: test-systemd
 test-systemd: ## the units as systemd runs them: installed, confined, upgraded under load (root; boots systemd in a container)
 	.ci/in-systemd ./test/systemd
+
+.PHONY: test-image
+test-image: build ## the Dockerfile built and run confined, deploy/compose followed as written (root; a Docker of its own, no registry)
+	.ci/test-image
 
 .PHONY: deploy-check
 deploy-check: ## deploy/kubernetes built, judged and run (no cluster)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,12 +18,12 @@ const healthTimeout = 4 * time.Second
 
 func newHealth(con *console) *cobra.Command {
 	return &cobra.Command{
-		Use: "health [AGENT-URL]", Short: "Ask an agent whether it is well, for health checks", Args: usage(0, 1),
-		Long: "Ask an agent whether it is well. The exit status is 0 if it is. Without a URL, the agent on this\n" +
-			"host is asked, at WG_AGENT_PORT, over TLS where WG_AGENT_TLS_CERT is set.",
-		Example: "  wgfleet health\n  wgfleet health http://10.0.0.2:8080",
+		Use: "health [URL]", Short: "Ask an agent or a panel whether it is well, for health checks", Args: usage(0, 1),
+		Long: "Ask an agent or a panel whether it is well. The exit status is 0 if it is. Without a URL, this host's is asked: the\n" +
+			"agent at WG_AGENT_PORT, or with WGFLEET_NO_AGENT the panel at WGFLEET_PANEL_PORT, over TLS where its certificate is set.",
+		Example: "  wgfleet health\n  wgfleet health http://10.0.0.2:8080\n  wgfleet health https://panel.example.com/api",
 		RunE: func(c *cobra.Command, args []string) error {
-			address := localAgent(con)
+			address := localRole(con)
 			if len(args) == 1 {
 				address = args[0]
 			}
@@ -30,7 +31,7 @@ func newHealth(con *console) *cobra.Command {
 			defer cancel()
 			version, err := askHealth(ctx, address, len(args) == 0)
 			if err != nil {
-				return fmt.Errorf("the agent at %s is not well: %w", address, err)
+				return fmt.Errorf("%s is not well: %w", address, err)
 			}
 			con.printf("ok, version %s\n", version)
 			return nil
@@ -38,16 +39,21 @@ func newHealth(con *console) *cobra.Command {
 	}
 }
 
-func localAgent(con *console) string {
-	host := con.getenv("WG_AGENT_HOST")
+// localRole is the agent of this host, or its panel where that is all that runs here.
+func localRole(con *console) string {
+	host, port, cert, path := con.getenv("WG_AGENT_HOST"), firstOf(con.getenv("WG_AGENT_PORT"), "8080"), con.getenv("WG_AGENT_TLS_CERT"), ""
+	if off, err := strconv.ParseBool(con.getenv("WGFLEET_NO_AGENT")); err == nil && off {
+		host, port = con.getenv("WGFLEET_PANEL_HOST"), firstOf(con.getenv("WGFLEET_PANEL_PORT"), "10086")
+		cert, path = con.getenv("WGFLEET_PANEL_TLS_CERT"), "/api"
+	}
 	if host == "" || host == "0.0.0.0" || host == "::" {
 		host = "127.0.0.1"
 	}
 	scheme := "http"
-	if con.getenv("WG_AGENT_TLS_CERT") != "" {
+	if cert != "" {
 		scheme = "https"
 	}
-	return scheme + "://" + net.JoinHostPort(host, firstOf(con.getenv("WG_AGENT_PORT"), "8080"))
+	return scheme + "://" + net.JoinHostPort(host, port) + path
 }
 
 // askHealth sends no secret, so on this host the name in the certificate is of no matter.
@@ -64,12 +70,16 @@ func askHealth(ctx context.Context, address string, local bool) (version string,
 		return "", err
 	}
 	defer resp.Body.Close()
-	var answer struct{ Status, Version string }
+	var answer struct {
+		Status  any                      // "ok" of an agent, true of a panel
+		Version string                   // of an agent
+		Data    struct{ Version string } // of a panel
+	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("it answered %s", resp.Status)
 	}
-	if answer.Status != "ok" {
-		return "", fmt.Errorf("it says %q", answer.Status)
+	if answer.Status != "ok" && answer.Status != true {
+		return "", fmt.Errorf("it says %v", answer.Status)
 	}
-	return answer.Version, nil
+	return firstOf(answer.Version, answer.Data.Version), nil
 }

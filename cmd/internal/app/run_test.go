@@ -403,8 +403,11 @@ func TestSeed(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode())
 
 	write("wg0.conf", "10.8.1.1/24")
-	write("wg1.conf", "10.8.2.1/24")
+	require.NoError(t, os.WriteFile(filepath.Join(seed, "wg1.conf"), []byte("# public\n[Interface]\nAddress = 10.8.2.1/24\n"), 0o644))
 	require.NoError(t, start(t, dir, environ...).stop())
+	made, err := os.ReadFile(filepath.Join(dir, "wireguard", "wg1.conf"))
+	require.NoError(t, err)
+	require.Regexp(t, `^# public\n\[Interface\]\n(PrivateKey = [A-Za-z0-9+/]{43}=\n|Address = 10.8.2.1/24\n){2}$`, string(made))
 	again, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, string(first), string(again))

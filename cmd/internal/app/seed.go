@@ -8,9 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/engine/wgquick"
 )
 
-// seed copies the wg-quick files to begin with. One that is there already is left as it is, whatever
+// seed copies the wg-quick files to begin with, and makes the private key of one that has none. One that is there already is left as it is, whatever
 // the seed says by now: it is the agent's, and holds the peers.
 func (p *process) seed() error {
 	if p.SeedDir == "" {
@@ -43,6 +46,20 @@ func (p *process) seedFile(name string) error {
 	if err != nil {
 		return err
 	}
-	p.log.Info("a file to begin with was copied", slog.String("file", path))
-	return keepSecret(p.ConfDir, name, strings.TrimRight(string(text), "\n"))
+	f, err := wgquick.Parse(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	_, has := f.Get("Interface", "PrivateKey")
+	if !has {
+		key, err := engine.GeneratePrivateKey()
+		if err != nil {
+			return err
+		}
+		if err := f.SetInterface("PrivateKey", key.RevealText()); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	p.log.Info("a file to begin with was copied", slog.String("file", path), slog.Bool("key_made", !has))
+	return keepSecret(p.ConfDir, name, strings.TrimRight(string(f.Bytes()), "\n"))
 }
