@@ -11,11 +11,20 @@ LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## write the static binary to bin/wgfleet
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/wgfleet ./cmd/wgfleet
+
+.PHONY: release
+release: ## write what people download to dist/ (VERSION=v1.2.3; a clean tree, a section in CHANGELOG.md)
+	@go build -C tools/release -o '$(CURDIR)/bin/release' .
+	@bin/release -version '$(if $(filter command% environment%,$(origin VERSION)),$(VERSION))'
+
+.PHONY: release-check
+release-check: ## make a release of a test version twice, compare, install and read it (fetches Debian packages)
+	.ci/release-check
 
 .PHONY: demo
 demo: build ## watch a whole fleet drift and be put right, in one process
@@ -84,6 +93,7 @@ deploy-check: ## deploy/kubernetes built, judged and run (no cluster)
 lint: lint-tool ## golangci-lint with .golangci.yml
 	$(GOLANGCI) run ./...
 	cd deploy/kubernetes/check && $(GOLANGCI) run ./...
+	cd tools/release && $(GOLANGCI) run --config ../../.golangci.yml --build-tags check ./...
 
 .PHONY: lint-tool
 lint-tool: ## install the pinned golangci-lint where it is missing
@@ -94,7 +104,8 @@ lint-tool: ## install the pinned golangci-lint where it is missing
 tidy-check: ## go.mod and go.sum say what the code needs, no more
 	go mod tidy -diff
 	cd deploy/kubernetes/check && go mod tidy -diff
+	cd tools/release && go mod tidy -diff
 
 .PHONY: clean
 clean: ## remove what build made
-	rm -rf bin dist
+	rm -rf bin dist .dist-*
