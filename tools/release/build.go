@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -41,6 +45,37 @@ func (r *release) writeManual(ctx context.Context) error {
 		"-args", "-manual="+r.manual(), "-manual-date="+r.epoch(), "-manual-version="+r.version)
 	// It runs here.
 	c.Env = append(c.Env, "GOOS=", "GOARCH=")
-	_, err := output(c)
-	return err
+	if _, err := output(c); err != nil {
+		return err
+	}
+	pages, err := filepath.Glob(r.manual("man", "*.1"))
+	if err != nil {
+		return err
+	}
+	for _, page := range pages {
+		if err := compress(page); err != nil {
+			return fmt.Errorf("compress %s: %w", page, err)
+		}
+	}
+	return nil
+}
+
+// compress writes a file's compressed copy beside it, without name and time.
+func compress(file string) error {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(content); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return os.WriteFile(file+".gz", out.Bytes(), 0o644)
 }

@@ -1,12 +1,8 @@
 package main
 
 import (
-	"bytes"
-	"compress/gzip"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -109,36 +105,12 @@ func (r *release) manPages() ([]item, error) {
 	}
 	var items []item
 	for _, page := range pages {
-		small, err := compressed(page)
-		if err != nil {
-			return nil, err
-		}
 		name := filepath.Base(page)
 		items = append(items,
 			item{from: page, archived: "man/man1/" + name, mode: 0o644},
-			item{from: small, installed: "/usr/share/man/man1/" + name + ".gz", mode: 0o644})
+			item{from: page + ".gz", installed: "/usr/share/man/man1/" + name + ".gz", mode: 0o644})
 	}
 	return items, nil
-}
-
-// compressed writes a file's compressed copy beside it, without name and time.
-func compressed(file string) (string, error) {
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
-	}
-	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
-	if err != nil {
-		return "", err
-	}
-	if _, err := w.Write(content); err != nil {
-		return "", fmt.Errorf("compress %s: %w", file, err)
-	}
-	if err := w.Close(); err != nil {
-		return "", fmt.Errorf("compress %s: %w", file, err)
-	}
-	return file + ".gz", os.WriteFile(file+".gz", out.Bytes(), 0o644)
 }
 
 func (r *release) completions() []item {

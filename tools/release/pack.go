@@ -28,7 +28,7 @@ func (r *release) pack(_ context.Context, arch string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := r.writeScripts(items)
+	dir, err := r.writeScripts(arch, items)
 	if err != nil {
 		return err
 	}
@@ -39,6 +39,9 @@ func (r *release) pack(_ context.Context, arch string) error {
 		}
 		info := r.packageInfo(arch, dir)
 		info.Contents = r.packaged(items, format)
+		if format == "rpm" {
+			info.Release = "1" // a must there; a .deb without a Debian of its own has none
+		}
 		if err := nfpm.PrepareForPackager(info, format); err != nil {
 			return fmt.Errorf("%s: %w", format, err)
 		}
@@ -55,7 +58,7 @@ func (r *release) pack(_ context.Context, arch string) error {
 
 func (r *release) packageInfo(arch, scripts string) *nfpm.Info {
 	return nfpm.WithDefaults(&nfpm.Info{
-		Name: "wgfleet", Arch: arch, Platform: "linux", Version: r.version, Release: "1",
+		Name: "wgfleet", Arch: arch, Platform: "linux", Version: r.version,
 		Section: "net", Priority: "optional", MTime: r.time, DisableGlobbing: true,
 		Maintainer: "The wgfleet maintainers <wgfleet@users.noreply.github.com>", Vendor: "wgfleet",
 		Homepage: "https://github.com/wgfleet/wgfleet",
@@ -89,8 +92,8 @@ func (r *release) packaged(items []item, format string) files.Contents {
 }
 
 // writeScripts writes the maintainer scripts with the units that the package has, and returns their folder.
-func (r *release) writeScripts(items []item) (string, error) {
-	dir := filepath.Join(r.work, "scripts")
+func (r *release) writeScripts(arch string, items []item) (string, error) {
+	dir := filepath.Join(r.work, "scripts-"+arch)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // architectures are those of GOARCH that a release is for.
@@ -86,14 +88,19 @@ func (r *release) make(ctx context.Context) (err error) {
 	return nil
 }
 
+// eachArchitecture does one step for all architectures at the same time.
 func (r *release) eachArchitecture(do func(*release, context.Context, string) error) func(context.Context) error {
 	return func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
 		for _, arch := range architectures {
-			if err := do(r, ctx, arch); err != nil {
-				return fmt.Errorf("%s: %w", arch, err)
-			}
+			group.Go(func() error {
+				if err := do(r, ctx, arch); err != nil {
+					return fmt.Errorf("%s: %w", arch, err)
+				}
+				return nil
+			})
 		}
-		return nil
+		return group.Wait()
 	}
 }
 

@@ -1,0 +1,148 @@
+//go:build check
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	testVersion = "v0.0.1-rc.1"
+	testSection = "## [0.0.1-rc.1] - 2026-01-02\n\n### Added\n\n- What the check looks for.\n"
+	// testUnit stands in where the commit has no units.
+	testUnit = "[Unit]\nDescription=wgfleet\n\n[Service]\nExecStart=/usr/bin/wgfleet serve\n\n[Install]\nWantedBy=multi-user.target\n"
+)
+
+// do runs a tool that must succeed and returns what it prints.
+func do(t *testing.T, dir string, env []string, name string, args ...string) string {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), name, args...)
+	c.Dir = dir
+	c.Env = append(os.Environ(), env...)
+	var out, said bytes.Buffer
+	c.Stdout, c.Stderr = &out, &said
+	require.NoError(t, c.Run(), "%s %s: %s%s", name, strings.Join(args, " "), said.String(), out.String())
+	return out.String()
+}
+
+// refused runs the release program, which must refuse in one line, and returns that.
+func refused(t *testing.T, repo string, args ...string) string {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), filepath.Join(repo, "bin", "release"), append([]string{"-repo", repo}, args...)...)
+	out, err := c.CombinedOutput()
+	require.Error(t, err)
+	require.Equal(t, 1, strings.Count(string(out), "\n"), string(out))
+	return string(out)
+}
+
+// testCommit clones what is checked out and commits what a release of the test version needs.
+func testCommit(t *testing.T, dir string) {
+	t.Helper()
+	do(t, ".", nil, "git", "clone", "-q", "../..", dir)
+	before, err := os.ReadFile(filepath.Join(dir, "CHANGELOG.md"))
+	require.NoError(t, err)
+	head, tail, found := strings.Cut(string(before), "\n## ")
+	require.True(t, found)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "CHANGELOG.md"), []byte(head+"\n"+testSection+"\n## "+tail), 0o644))
+	units := filepath.Join(dir, "deploy", "systemd")
+	if _, err := os.Stat(units); err != nil {
+		require.NoError(t, os.MkdirAll(units, 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(units, "wgfleet.service"), []byte(testUnit), 0o644))
+	}
+	do(t, dir, nil, "git", "add", "-A")
+	do(t, dir, nil, "git", "-c", "user.name=check", "-c", "user.email=check@example.com", "commit", "-qm", "check: a version")
+}
+
+// contentsOf reads all files of a folder by their names.
+func contentsOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	out := map[string]string{}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		require.NoError(t, err)
+		out[e.Name()] = string(b)
+	}
+	return out
+}
+
+func TestRelease(t *testing.T) {
+	base := t.TempDir()
+	first, second := filepath.Join(base, "first"), filepath.Join(base, "elsewhere", "second")
+	testCommit(t, first)
+	do(t, ".", nil, "git", "clone", "-q", first, second)
+
+	start := time.Now()
+	do(t, first, nil, "make", "release", "VERSION="+testVersion)
+	t.Logf("the first release took %s", time.Since(start).Round(time.Second))
+	// Nothing of the machine and of what git ignores has a part in it.
+	require.NoError(t, os.WriteFile(filepath.Join(second, "docs", "cpu.prof"), nil, 0o600))
+	start = time.Now()
+	do(t, second, []string{"TZ=Asia/Tokyo", "LC_ALL=C", "GOAMD64=v3", "CGO_ENABLED=1", "SOURCE_DATE_EPOCH=1", "WG_AGENT_PORT=1"},
+		"sh", "-c", "umask 077; exec make release VERSION="+testVersion)
+	t.Logf("the second release took %s", time.Since(start).Round(time.Second))
+
+	dist := filepath.Join(first, "dist")
+	one, two := contentsOf(t, dist), contentsOf(t, filepath.Join(second, "dist"))
+	require.Len(t, two, len(one))
+	for name, content := range one {
+		require.True(t, content == two[name], "%s differs between two releases of one commit", name)
+	}
+	require.Empty(t, do(t, second, nil, "git", "status", "--porcelain"))
+
+	made := &madeRelease{dist: dist, repo: first, base: base}
+	t.Run("files", made.testFiles)
+	t.Run("archive", made.testArchive)
+	t.Run("deb", made.testDeb)
+	t.Run("rpm", made.testRPM)
+	t.Run("bill", made.testBill)
+	t.Run("interrupt", func(t *testing.T) { testInterrupt(t, second) })
+	t.Run("refusals", func(t *testing.T) { testRefusals(t, second) })
+}
+
+// Ctrl-C midway leaves dist as it was, and nothing else.
+func testInterrupt(t *testing.T, repo string) {
+	before := contentsOf(t, filepath.Join(repo, "dist"))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, filepath.Join(repo, "bin", "release"), "-repo", repo, "-version", testVersion)
+	said, err := c.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	lines := bufio.NewReader(said)
+	line, err := lines.ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "source: ")
+	require.NoError(t, c.Process.Signal(syscall.SIGINT))
+	rest, err := io.ReadAll(lines)
+	require.NoError(t, err)
+	require.Error(t, c.Wait())
+	require.Equal(t, "release: interrupted: dist is as it was\n", string(rest))
+	require.Equal(t, before, contentsOf(t, filepath.Join(repo, "dist")))
+	left, err := filepath.Glob(filepath.Join(repo, ".dist-*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func testRefusals(t *testing.T, repo string) {
+	require.Contains(t, refused(t, repo, "-version", "1.2.3"), "is no version")
+	require.Contains(t, refused(t, repo, "-version", "v7.7.7"), `CHANGELOG.md has no section "## [7.7.7] - YYYY-MM-DD"`)
+	do(t, repo, nil, "git", "tag", testVersion, "HEAD~1")
+	require.Contains(t, refused(t, repo, "-version", testVersion), "is on another commit")
+	do(t, repo, nil, "git", "tag", "-d", testVersion)
+	require.NoError(t, os.WriteFile(filepath.Join(repo, "README.md"), nil, 0o644))
+	require.Contains(t, refused(t, repo, "-version", testVersion), "the tree is not clean")
+}
