@@ -37,7 +37,7 @@ func (m *madeRelease) read(t *testing.T, name string) []byte {
 
 func (m *madeRelease) testFiles(t *testing.T) {
 	var names []string
-	for name := range contentsOf(t, m.dist) {
+	for name := range sumsOf(t, m.dist) {
 		names = append(names, name)
 	}
 	require.ElementsMatch(t, []string{

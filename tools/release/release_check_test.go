@@ -37,10 +37,10 @@ func do(t *testing.T, dir string, env []string, name string, args ...string) str
 	return out.String()
 }
 
-// refused runs the release program, which must refuse in one line, and returns that.
-func refused(t *testing.T, repo string, args ...string) string {
+// refused runs the release program, which must refuse a version in one line, and returns that.
+func refused(t *testing.T, program, repo, version string) string {
 	t.Helper()
-	c := exec.CommandContext(t.Context(), filepath.Join(repo, "bin", "release"), append([]string{"-repo", repo}, args...)...)
+	c := exec.CommandContext(t.Context(), program, "-repo", repo, "-version", version)
 	out, err := c.CombinedOutput()
 	require.Error(t, err)
 	require.Equal(t, 1, strings.Count(string(out), "\n"), string(out))
@@ -65,16 +65,15 @@ func testCommit(t *testing.T, dir string) {
 	do(t, dir, nil, "git", "-c", "user.name=check", "-c", "user.email=check@example.com", "commit", "-qm", "check: a version")
 }
 
-// contentsOf reads all files of a folder by their names.
-func contentsOf(t *testing.T, dir string) map[string]string {
+// sumsOf returns the SHA-256 of all files of a folder by their names.
+func sumsOf(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	out := map[string]string{}
 	for _, e := range entries {
-		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		out[e.Name()], err = fileSum(filepath.Join(dir, e.Name()))
 		require.NoError(t, err)
-		out[e.Name()] = string(b)
 	}
 	return out
 }
@@ -88,19 +87,16 @@ func TestRelease(t *testing.T) {
 	start := time.Now()
 	do(t, first, nil, "make", "release", "VERSION="+testVersion)
 	t.Logf("the first release took %s", time.Since(start).Round(time.Second))
+	program := filepath.Join(first, "bin", "release")
 	// Nothing of the machine and of what git ignores has a part in it.
 	require.NoError(t, os.WriteFile(filepath.Join(second, "docs", "cpu.prof"), nil, 0o600))
 	start = time.Now()
 	do(t, second, []string{"TZ=Asia/Tokyo", "LC_ALL=C", "GOAMD64=v3", "CGO_ENABLED=1", "SOURCE_DATE_EPOCH=1", "WG_AGENT_PORT=1"},
-		"sh", "-c", "umask 077; exec make release VERSION="+testVersion)
+		"sh", "-c", `umask 077; exec "$0" "$@"`, program, "-repo", second, "-version", testVersion)
 	t.Logf("the second release took %s", time.Since(start).Round(time.Second))
 
 	dist := filepath.Join(first, "dist")
-	one, two := contentsOf(t, dist), contentsOf(t, filepath.Join(second, "dist"))
-	require.Len(t, two, len(one))
-	for name, content := range one {
-		require.True(t, content == two[name], "%s differs between two releases of one commit", name)
-	}
+	require.Equal(t, sumsOf(t, dist), sumsOf(t, filepath.Join(second, "dist")), "two releases of one commit differ")
 	require.Empty(t, do(t, second, nil, "git", "status", "--porcelain"))
 
 	made := &madeRelease{dist: dist, repo: first, base: base}
@@ -109,16 +105,16 @@ func TestRelease(t *testing.T) {
 	t.Run("deb", made.testDeb)
 	t.Run("rpm", made.testRPM)
 	t.Run("bill", made.testBill)
-	t.Run("interrupt", func(t *testing.T) { testInterrupt(t, second) })
-	t.Run("refusals", func(t *testing.T) { testRefusals(t, second) })
+	t.Run("interrupt", func(t *testing.T) { testInterrupt(t, program, second) })
+	t.Run("refusals", func(t *testing.T) { testRefusals(t, program, second) })
 }
 
 // Ctrl-C midway leaves dist as it was, and nothing else.
-func testInterrupt(t *testing.T, repo string) {
-	before := contentsOf(t, filepath.Join(repo, "dist"))
+func testInterrupt(t *testing.T, program, repo string) {
+	before := sumsOf(t, filepath.Join(repo, "dist"))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	c := exec.CommandContext(ctx, filepath.Join(repo, "bin", "release"), "-repo", repo, "-version", testVersion)
+	c := exec.CommandContext(ctx, program, "-repo", repo, "-version", testVersion)
 	said, err := c.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, c.Start())
@@ -131,18 +127,18 @@ func testInterrupt(t *testing.T, repo string) {
 	require.NoError(t, err)
 	require.Error(t, c.Wait())
 	require.Equal(t, "release: interrupted: dist is as it was\n", string(rest))
-	require.Equal(t, before, contentsOf(t, filepath.Join(repo, "dist")))
+	require.Equal(t, before, sumsOf(t, filepath.Join(repo, "dist")))
 	left, err := filepath.Glob(filepath.Join(repo, ".dist-*"))
 	require.NoError(t, err)
 	require.Empty(t, left)
 }
 
-func testRefusals(t *testing.T, repo string) {
-	require.Contains(t, refused(t, repo, "-version", "1.2.3"), "is no version")
-	require.Contains(t, refused(t, repo, "-version", "v7.7.7"), `CHANGELOG.md has no section "## [7.7.7] - YYYY-MM-DD"`)
+func testRefusals(t *testing.T, program, repo string) {
+	require.Contains(t, refused(t, program, repo, "1.2.3"), "is no version")
+	require.Contains(t, refused(t, program, repo, "v7.7.7"), `CHANGELOG.md has no section "## [7.7.7] - YYYY-MM-DD"`)
 	do(t, repo, nil, "git", "tag", testVersion, "HEAD~1")
-	require.Contains(t, refused(t, repo, "-version", testVersion), "is on another commit")
+	require.Contains(t, refused(t, program, repo, testVersion), "is on another commit")
 	do(t, repo, nil, "git", "tag", "-d", testVersion)
 	require.NoError(t, os.WriteFile(filepath.Join(repo, "README.md"), nil, 0o644))
-	require.Contains(t, refused(t, repo, "-version", testVersion), "the tree is not clean")
+	require.Contains(t, refused(t, program, repo, testVersion), "the tree is not clean")
 }
