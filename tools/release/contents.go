@@ -6,7 +6,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 const (
@@ -68,7 +67,8 @@ func document(from, place string) item {
 	return item{from: from, archived: place, installed: path.Join(docDir, place), mode: 0o644}
 }
 
-// units lists deploy/systemd: units and their drop-ins go where systemd reads them.
+// units lists deploy/systemd: units go where systemd reads them. The drop-ins for other roles are documentation, as
+// `wgfleet install` writes those that are wanted.
 func (r *release) units() ([]item, error) {
 	var items []item
 	top := r.source("deploy", "systemd")
@@ -76,7 +76,7 @@ func (r *release) units() ([]item, error) {
 		if errors.Is(err, fs.ErrNotExist) && name == top {
 			return fs.SkipAll
 		}
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || path.Ext(name) == ".go" {
 			return err
 		}
 		rel, err := filepath.Rel(top, name)
@@ -85,7 +85,7 @@ func (r *release) units() ([]item, error) {
 		}
 		place := filepath.ToSlash(rel)
 		one := item{from: name, archived: "systemd/" + place, installed: path.Join(docDir, "systemd", place), mode: 0o644}
-		if unit, _, _ := strings.Cut(place, ".d/"); slices.Contains(unitKinds, path.Ext(unit)) {
+		if slices.Contains(unitKinds, path.Ext(place)) {
 			one.installed = path.Join(unitDir, place)
 		}
 		items = append(items, one)

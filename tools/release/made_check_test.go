@@ -86,6 +86,7 @@ func (m *madeRelease) testArchive(t *testing.T) {
 		require.NotEmpty(t, found[name], name)
 	}
 	require.NotContains(t, found, "docs/cpu.prof")
+	require.NotContains(t, found, "systemd/units.go")
 	require.Contains(t, string(found["man/man1/wgfleet.1"]), `"wgfleet v0.0.1-rc.1"`)
 }
 
@@ -124,9 +125,8 @@ func (m *madeRelease) testDeb(t *testing.T) {
 
 	require.Equal(t, []string{"daemon-reload", "daemon-reload", "try-restart wgfleet.service"}, dpkg("--install", deb), "an upgrade")
 	removed := dpkg("--remove", "wgfleet")
-	require.Contains(t, removed, "disable --now wgfleet.service")
-	require.Equal(t, "daemon-reload", removed[len(removed)-1])
-	require.NoFileExists(t, filepath.Join(root, "usr/bin/wgfleet"))
+	require.Equal(t, []string{"disable --now wgfleet-panel.socket", "disable --now wgfleet.socket", "disable --now wgfleet.service", "daemon-reload"}, removed)
+	require.NoDirExists(t, filepath.Join(root, "usr/bin"))
 	dpkg("--purge", "wgfleet")
 	require.FileExists(t, filepath.Join(root, "etc/wireguard/wg0.conf"))
 }
@@ -139,10 +139,12 @@ func (m *madeRelease) testUnits(t *testing.T, root string) {
 	source := filepath.Join(m.repo, "deploy", "systemd")
 	entries, err := os.ReadDir(source)
 	require.NoError(t, err)
+	var units []string
 	for _, e := range entries {
 		if !slices.Contains(unitKinds, filepath.Ext(e.Name())) {
 			continue
 		}
+		units = append(units, e.Name())
 		want, err := os.ReadFile(filepath.Join(source, e.Name()))
 		require.NoError(t, err)
 		is, err := os.ReadFile(filepath.Join(root, unitDir, e.Name()))
@@ -154,6 +156,11 @@ func (m *madeRelease) testUnits(t *testing.T, root string) {
 			}
 		}
 	}
+	installed, err := os.ReadDir(filepath.Join(root, unitDir))
+	require.NoError(t, err)
+	require.Len(t, installed, len(units), "units that the commit does not have")
+	require.Contains(t, units, "wgfleet.service")
+	require.Contains(t, units, "wgfleet.socket")
 }
 
 func (m *madeRelease) testShells(t *testing.T, root string) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -79,6 +80,8 @@ func (r *release) packageInfo(arch, scripts string) *nfpm.Info {
 
 func (r *release) packaged(items []item, format string) files.Contents {
 	var out files.Contents
+	// Folders of others are not the package's; without these, rpm would leave its own behind.
+	folders := map[string]bool{docDir: true}
 	for _, i := range items {
 		if i.installed == "" || i.packager != "" && i.packager != format {
 			continue
@@ -86,6 +89,15 @@ func (r *release) packaged(items []item, format string) files.Contents {
 		out = append(out, &files.Content{
 			Source: i.from, Destination: i.installed,
 			FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: i.mode, MTime: r.time},
+		})
+		if dir := path.Dir(i.installed); strings.HasPrefix(dir, docDir+"/") {
+			folders[dir] = true
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(folders)) {
+		out = append(out, &files.Content{
+			Destination: dir, Type: files.TypeDir,
+			FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: 0o755, MTime: r.time},
 		})
 	}
 	return out

@@ -21,8 +21,6 @@ import (
 const (
 	testVersion = "v0.0.1-rc.1"
 	testSection = "## [0.0.1-rc.1] - 2026-01-02\n\n### Added\n\n- What the check looks for.\n"
-	// testUnit stands in where the commit has no units.
-	testUnit = "[Unit]\nDescription=wgfleet\n\n[Service]\nExecStart=/usr/bin/wgfleet serve\n\n[Install]\nWantedBy=multi-user.target\n"
 )
 
 // do runs a tool that must succeed and returns what it prints.
@@ -56,11 +54,6 @@ func testCommit(t *testing.T, dir string) {
 	head, tail, found := strings.Cut(string(before), "\n## ")
 	require.True(t, found)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "CHANGELOG.md"), []byte(head+"\n"+testSection+"\n## "+tail), 0o644))
-	units := filepath.Join(dir, "deploy", "systemd")
-	if _, err := os.Stat(units); err != nil {
-		require.NoError(t, os.MkdirAll(units, 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(units, "wgfleet.service"), []byte(testUnit), 0o644))
-	}
 	do(t, dir, nil, "git", "add", "-A")
 	do(t, dir, nil, "git", "-c", "user.name=check", "-c", "user.email=check@example.com", "commit", "-qm", "check: a version")
 }

@@ -33,7 +33,7 @@ func asked(t *testing.T, log string) []string {
 }
 
 func TestMaintainerScripts(t *testing.T) {
-	units := []item{{installed: unitDir + "/wgfleet.service"}, {installed: unitDir + "/wgfleet.socket"}, {installed: unitDir + "/wgfleet.service.d/a.conf"}}
+	units := []item{{installed: unitDir + "/wgfleet.service"}, {installed: unitDir + "/wgfleet.socket"}, {installed: docDir + "/systemd/panel.conf"}}
 	for _, tt := range []struct {
 		script, args string
 		asks         []string
@@ -74,4 +74,28 @@ func TestMaintainerScripts(t *testing.T) {
 			require.Equal(t, tt.asks, asked(t, log))
 		})
 	}
+}
+
+// `wgfleet install` from an archive writes units for a program that is not the package's.
+func TestRemovalLeavesAnotherProgramsUnits(t *testing.T) {
+	text, err := scripts.ReadFile("scripts/preremove.sh")
+	require.NoError(t, err)
+	dir, log := fakeSystemctl(t)
+	root := t.TempDir()
+	units := filepath.Join(root, "etc/systemd/system")
+	for _, d := range []string{units, filepath.Join(root, "run/systemd/system")} {
+		require.NoError(t, os.MkdirAll(d, 0o755))
+	}
+	remove := func() []string {
+		c := exec.CommandContext(t.Context(), "sh", "-c", withUnits(string(text), []item{{installed: unitDir + "/wgfleet.service"}}), "sh", "remove")
+		c.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "DPKG_ROOT=" + root}
+		out, err := c.CombinedOutput()
+		require.NoError(t, err, string(out))
+		return asked(t, log)
+	}
+	unit := filepath.Join(units, "wgfleet.service")
+	require.NoError(t, os.WriteFile(unit, []byte("[Service]\nExecStart=/usr/local/bin/wgfleet serve\n"), 0o644))
+	require.Empty(t, remove())
+	require.NoError(t, os.WriteFile(unit, []byte("[Service]\nExecStart=/usr/bin/wgfleet serve --panel\n"), 0o644))
+	require.Equal(t, []string{"disable --now wgfleet.service"}, remove())
 }
