@@ -76,14 +76,14 @@ func (r *release) make(ctx context.Context) (err error) {
 		{"checksums", r.sum},
 		{"dist", r.publish},
 	} {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		start := time.Now()
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 		fmt.Fprintf(r.log, "%s: %d ms\n", step.name, time.Since(start).Milliseconds())
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 	}
 	return nil
 }
