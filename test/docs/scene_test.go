@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -110,8 +111,12 @@ var scenes = map[string]func(s *stage, args []string){
 	"clock":    func(s *stage, args []string) { s.clock(args[0]) },
 	"lose":     func(s *stage, args []string) { s.call(http.MethodDelete, "/peers/"+s.keyOf(args[0]), nil) },
 	"stranger": func(s *stage, args []string) { s.stranger(args[0]) },
-	"down":     func(s *stage, _ []string) { s.call(http.MethodPost, "/disable", nil) },
-	"webhook":  func(s *stage, _ []string) { s.webhook() },
+	"keepalive": func(s *stage, args []string) {
+		s.call(http.MethodPut, "/peers/"+s.keyOf(args[0]), map[string]json.Number{"persistent_keepalive": json.Number(args[1])})
+	},
+	"down":    func(s *stage, _ []string) { s.call(http.MethodPost, "/disable", nil) },
+	"webhook": func(s *stage, _ []string) { s.webhook() },
+	"port":    func(s *stage, _ []string) { s.takePort() },
 }
 
 // play plays the scene of a comment.
@@ -200,6 +205,14 @@ func (s *stage) call(method, path string, body any) {
 	answer, err := io.ReadAll(res.Body)
 	require.NoError(s.t, err)
 	require.Equal(s.t, http.StatusOK, res.StatusCode, "%s %s: %s", method, target, answer)
+}
+
+// takePort takes a UDP port for another program, and says which.
+func (s *stage) takePort() {
+	c, err := net.ListenPacket("udp", ":0")
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { c.Close() })
+	s.shell.set("PORT", strconv.Itoa(c.LocalAddr().(*net.UDPAddr).Port))
 }
 
 // webhook starts a receiver that takes everything, and leaves its address in the file url.
