@@ -132,10 +132,15 @@ func (s *Service) EnsureAdminKey(ctx context.Context, token string) error {
 	hash := hashToken(token)
 	return s.o.Store.Update(ctx, func(tx store.Tx) error {
 		r, err := keyTable.Get(tx, hash)
-		if err == nil && r.Role == RoleAdmin {
+		switch {
+		case err == nil && r.ID == adminKeyName:
 			return nil
+		case err == nil: // one that was made here: it is known under the one name from now on
+			err = keyIDs.Release(tx, r.ID, hash)
+		case errors.Is(err, store.ErrNotFound):
+			err = nil
 		}
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+		if err != nil {
 			return err
 		}
 		old, err := keyIDs.Owner(tx, adminKeyName)

@@ -47,3 +47,24 @@ func TestKeys(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnauthorized)
 	require.NotContains(t, logs.String(), token)
 }
+
+// Who rotates the key from the settings to one that was made here must not leave the old one valid.
+func TestAnOldAdminKeyEnds(t *testing.T) {
+	for _, role := range []string{RoleAdmin, RoleViewer} {
+		t.Run(role, func(t *testing.T) {
+			s, _, _ := newService(t, nil)
+			ctx := t.Context()
+			require.NoError(t, s.EnsureAdminKey(ctx, "the first admin key"))
+			made, token, err := s.CreateKey(ctx, "made here", role)
+			require.NoError(t, err)
+			require.NoError(t, s.EnsureAdminKey(ctx, token))
+			_, err = s.Authenticate(ctx, "the first admin key")
+			require.ErrorIs(t, err, ErrUnauthorized)
+			k, err := s.Authenticate(ctx, token)
+			require.NoError(t, err)
+			require.Equal(t, RoleAdmin, k.Role)
+			require.ErrorIs(t, s.DeleteKey(ctx, made.ID), ErrNotFound, "it has no other name")
+			require.ErrorIs(t, s.DeleteKey(ctx, k.ID), ErrConflict)
+		})
+	}
+}
