@@ -31,10 +31,13 @@ type stage struct {
 	dir   string
 	shell *shell
 
+	panel    *server
 	panelURL string
 	panelEnv []string // finds the panel and its key
 	berlin   *server
 	secret   string // of berlin
+
+	berlinHome string
 }
 
 var client = &http.Client{Timeout: 30 * time.Second}
@@ -50,9 +53,9 @@ func newStage(t *testing.T) *stage {
 
 // startPanel runs a panel in the document's folder, and berlin.
 func (s *stage) startPanel() {
-	p := newServer(s.t, s.dir, true)
-	p.start()
-	s.panelAt(p.panelURL)
+	s.panel = newServer(s.t, s.dir, true)
+	s.panel.start()
+	s.panelAt(s.panel.panelURL)
 	s.shell.set("DATA", filepath.Join(s.dir, "data"))
 	s.berlinJoins()
 }
@@ -68,6 +71,7 @@ func (s *stage) panelAt(panelURL string) {
 // berlinJoins starts the agent of berlin, whose interface has a file already, and tells the panel of it.
 func (s *stage) berlinJoins() {
 	home := filepath.Join(s.t.TempDir(), "berlin")
+	s.berlinHome = home
 	private := strings.TrimSpace(s.wgfleet("genkey"))
 	require.NoError(s.t, os.MkdirAll(filepath.Join(home, "wireguard"), 0o700))
 	file := "[Interface]\nPrivateKey = " + private + "\nAddress = 10.9.0.1/24\n"
@@ -108,6 +112,8 @@ var scenes = map[string]func(s *stage, args []string){
 	"stop":     func(s *stage, _ []string) { s.berlin.stop() },
 	"start":    func(s *stage, _ []string) { s.restart() },
 	"secret":   func(s *stage, _ []string) { s.berlin.stop(); s.newSecret(); s.restart() },
+	"serve":    func(s *stage, args []string) { s.serveAnew(args) },
+	"panel":    func(s *stage, _ []string) { s.panel.stop(); s.panel.start(); s.panelAt(s.panel.panelURL) },
 	"clock":    func(s *stage, args []string) { s.clock(args[0]) },
 	"lose":     func(s *stage, args []string) { s.call(http.MethodDelete, "/peers/"+s.keyOf(args[0]), nil) },
 	"stranger": func(s *stage, args []string) { s.stranger(args[0]) },
@@ -132,6 +138,17 @@ func (s *stage) play(text string) {
 func (s *stage) restart() {
 	s.berlin.start()
 	s.moveTo(s.berlin.agentURL)
+}
+
+// serveAnew starts berlin's agent with these settings, whose files are in the document's folder.
+func (s *stage) serveAnew(settings []string) {
+	s.berlin.stop()
+	s.berlin.env = environment(s.berlinHome)
+	for _, setting := range settings {
+		name, file, _ := strings.Cut(setting, "=")
+		s.berlin.env = append(s.berlin.env, name+"="+filepath.Join(s.dir, file))
+	}
+	s.restart()
 }
 
 func (s *stage) moveTo(agentURL string) {
