@@ -51,11 +51,15 @@ soak: ## the gateway under everything at once, for 10 minutes under the race det
 
 .PHONY: bench
 bench: ## all benchmarks, with allocations
-	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
+	go test -run '^$$' -bench . -benchmem -timeout 30m $$(go list ./... | grep -v /bench/)
 
 .PHONY: bench-net
 bench-net: ## the data plane, every path side by side, into bench/RESULTS-net.md (root; 6 minutes)
 	.ci/bench-net
+
+.PHONY: bench-sizing
+bench-sizing: ## memory, processor and disk by peers and nodes, for docs/sizing.md (10 minutes)
+	go test -run '^$$' -bench Sizing -timeout 30m ./bench/sizing
 
 .PHONY: bench-tun
 bench-tun: ## one peer added to a device of another process, in dumps (root)
