@@ -58,7 +58,7 @@ bench-net: ## the data plane, every path side by side, into bench/RESULTS-net.md
 	.ci/bench-net
 
 .PHONY: bench-sizing
-bench-sizing: ## memory, processor and disk by peers and nodes, for docs/sizing.md (10 minutes)
+bench-sizing: ## memory, processor and disk by peers and nodes, for docs/sizing.md (5 minutes)
 	go test -run '^$$' -bench Sizing -timeout 30m ./bench/sizing
 
 .PHONY: bench-tun
