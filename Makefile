@@ -58,8 +58,8 @@ bench-net: ## the data plane, every path side by side, into bench/RESULTS-net.md
 	.ci/bench-net
 
 .PHONY: bench-sizing
-bench-sizing: ## memory, processor and disk by peers and nodes, for docs/sizing.md (5 minutes)
-	go test -run '^$$' -bench Sizing -timeout 30m ./bench/sizing
+bench-sizing: ## memory, processor and disk by peers and nodes, for docs/sizing.md (5 minutes; SHORT=-short: the smallest sizes)
+	go test -run '^$$' -bench Sizing $(SHORT) -timeout 30m ./bench/sizing
 
 .PHONY: bench-tun
 bench-tun: ## one peer added to a device of another process, in dumps (root)

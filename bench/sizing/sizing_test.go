@@ -49,9 +49,17 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// some are all sizes, or with -short the first: enough to see that it can be measured.
+func some(sizes ...int) []int {
+	if testing.Short() {
+		return sizes[:1]
+	}
+	return sizes
+}
+
 // BenchmarkSizingAgent is an agent alone, with one interface.
 func BenchmarkSizingAgent(b *testing.B) {
-	for _, peers := range []int{0, 100, 1000, 10000} {
+	for _, peers := range some(0, 100, 1000, 10000) {
 		b.Run(fmt.Sprintf("peers=%d", peers), func(b *testing.B) {
 			for range b.N {
 				home := b.TempDir()
@@ -73,8 +81,8 @@ func BenchmarkSizingAgent(b *testing.B) {
 // BenchmarkSizingPanel is a panel that watches nodes, whose peers it has taken over. One agent with an
 // interface a node stands for all of them.
 func BenchmarkSizingPanel(b *testing.B) {
-	for _, nodes := range []int{10, 100} {
-		for _, peers := range []int{1000, 10000} {
+	for _, nodes := range some(10, 100) {
+		for _, peers := range some(1000, 10000) {
 			b.Run(fmt.Sprintf("nodes=%d/peers=%d", nodes, peers), func(b *testing.B) {
 				for range b.N {
 					benchPanel(b, nodes, peers)
