@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -46,6 +49,26 @@ func engineOptions(dir string, log *slog.Logger) badger.Options {
 		WithValueLogFileSize(1 << 20).
 		WithMetricsEnabled(false).
 		WithLogger(engineLog{log})
+}
+
+// dropUnborn removes the files that a crash left between their making and their first byte. Nothing was ever in them,
+// and the engine refuses to open beside one.
+func dropUnborn(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); ext != ".mem" && ext != ".vlog" {
+			continue
+		}
+		if info, ierr := e.Info(); ierr != nil || info.Size() > 0 {
+			err = errors.Join(err, ierr)
+			continue
+		}
+		err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 // translate makes the engine's error ours. Most of the engine's errors lose their chain inside it: only their text

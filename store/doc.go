@@ -12,6 +12,9 @@
 // MaxTransaction, so that an import of 10,000 peers is one; beyond some 1,600 records of 700 B it goes through a
 // journal and holds up all others for a moment.
 //
+// All records leave as a backup of one moment (Export) and come back as a store that is made beside the one in use and
+// takes its place by names (Restore). Before a migration the folder is copied, so that there is a way back.
+//
 // A Store may be used by many goroutines; a Tx belongs to the one that runs the function it was given to.
 //
 // Errors are the ones declared here, wrapped with the key or folder; test with errors.Is. No type or error of the

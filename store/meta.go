@@ -23,44 +23,77 @@ type Migration struct {
 // Baseline is version 1: records as the first release writes them. A list of migrations begins with it.
 var Baseline = Migration{Version: 1, Name: "baseline", Apply: func(Tx) error { return nil }}
 
-type schema struct {
+// Schema says how the records are written: the newest migration that they went through.
+type Schema struct {
 	Version int    `json:"version"`
 	Name    string `json:"name"`
 }
 
-// prepare ends what a crash has cut off, makes sure of the master key before any record is read, and then of the schema.
-func (d *db) prepare(list []Migration) error {
+// Schema implements Store.
+func (d *db) Schema() Schema { return d.schema }
+
+// migrations is the list, nil for Baseline alone, and makes sure of its order.
+func migrations(list []Migration) ([]Migration, error) {
 	if list == nil {
 		list = []Migration{Baseline}
 	}
 	for i, m := range list {
 		if m.Version != i+1 {
-			return fmt.Errorf("the store's migrations are out of order: version %d stands at place %d", m.Version, i+1)
+			return nil, fmt.Errorf("the store's migrations are out of order: version %d stands at place %d", m.Version, i+1)
 		}
 	}
-	if err := d.recoverJournal(); err != nil {
+	return list, nil
+}
+
+// upgrade makes sure of the store and brings its schema up to the newest migration.
+func (d *db) upgrade(o Options) error {
+	list, err := migrations(o.Migrations)
+	if err != nil {
 		return err
+	}
+	at, err := d.inspect()
+	if err != nil {
+		return err
+	}
+	if at.Version > len(list) {
+		return fmt.Errorf("%w: %s has schema %d, this program knows %d: %s",
+			ErrNewer, d.name, at.Version, len(list), wayBack(o, len(list)))
+	}
+	if o.Copies != "" && at.Version > 0 && at.Version < len(list) {
+		if err := d.copyBefore(o, at.Version); err != nil {
+			return fmt.Errorf("keep a copy of the store in %s before it is migrated: %w", d.name, err)
+		}
+	}
+	return d.migrate(list, at)
+}
+
+// inspect ends what a crash has cut off, makes sure of the master key before any record is read, and then of the schema.
+func (d *db) inspect() (at Schema, err error) {
+	if err := d.recoverJournal(); err != nil {
+		return at, err
 	}
 	ctx := context.Background()
 	if err := d.update(ctx, d.check); err != nil {
-		return err
+		return at, err
 	}
-	var at schema
-	err := d.View(ctx, func(t Tx) (err error) {
+	err = d.View(ctx, func(t Tx) (err error) {
 		at, err = readSchema(t.(*tx)) //nolint:forcetypeassert // this store hands out no other
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("read the schema of the store in %s: %w", d.name, err)
+		err = fmt.Errorf("read the schema of the store in %s: %w", d.name, err)
 	}
-	if at.Version > len(list) {
-		return fmt.Errorf("%w: %s has schema %d, this program knows %d: run the newer one",
-			ErrNewer, d.name, at.Version, len(list))
-	}
+	return at, err
+}
+
+// migrate runs the migrations that the records have not been through.
+func (d *db) migrate(list []Migration, at Schema) error {
+	d.schema = at
 	for _, m := range list[at.Version:] {
-		if err := d.update(ctx, m.run); err != nil {
+		if err := d.update(context.Background(), m.run); err != nil {
 			return fmt.Errorf("migrate the store in %s to schema %d (%s): %w", d.name, m.Version, m.Name, err)
 		}
+		d.schema = m.schema()
 	}
 	return nil
 }
@@ -86,23 +119,29 @@ func (m Migration) run(t *tx) error {
 	if err := m.Apply(t); err != nil {
 		return err
 	}
-	value, err := json.Marshal(schema{Version: m.Version, Name: m.Name})
+	return m.schema().put(t)
+}
+
+func (m Migration) schema() Schema { return Schema{Version: m.Version, Name: m.Name} }
+
+func (at Schema) put(t *tx) error {
+	value, err := json.Marshal(at)
 	if err != nil {
 		return err
 	}
 	return t.put(schemaKey, value)
 }
 
-func readSchema(t *tx) (at schema, err error) {
+func readSchema(t *tx) (at Schema, err error) {
 	value, err := t.get(schemaKey)
 	if errors.Is(err, ErrNotFound) {
-		return schema{}, nil
+		return Schema{}, nil
 	}
 	if err != nil {
-		return schema{}, err
+		return Schema{}, err
 	}
 	if err := json.Unmarshal(value, &at); err != nil || at.Version < 1 {
-		return schema{}, fmt.Errorf("%w: it names no schema version", ErrCorrupt)
+		return Schema{}, fmt.Errorf("%w: it names no schema version", ErrCorrupt)
 	}
 	return at, nil
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/store/backup"
 )
 
 func TestMigrationsRunOnceInOrder(t *testing.T) {
@@ -56,7 +58,7 @@ func TestSchemaRecordWithoutVersionIsDamage(t *testing.T) {
 	s := openPlain(t, Options{})
 	for _, text := range []string{"", "{}", `{"version":-1}`, "null"} {
 		require.NoError(t, s.update(t.Context(), func(t *tx) error { return t.put(schemaKey, []byte(text)) }))
-		require.ErrorIs(t, s.prepare(nil), ErrCorrupt, text)
+		require.ErrorIs(t, s.upgrade(Options{}), ErrCorrupt, text)
 	}
 }
 
@@ -69,4 +71,20 @@ func TestRecordsOfTheStoreAreHidden(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+func TestReadBackTellsOtherRecords(t *testing.T) {
+	s := openPlain(t, Options{})
+	fill(t, s, "a", "1")
+	fill(t, s, "b", "2")
+	d := backup.NewDigest()
+	d.Add("a", []byte("1"))
+	d.Add("b", []byte("2"))
+	want := backup.Summary{Records: 2, SHA256: d.Sum()}
+	require.NoError(t, s.readBack(t.Context(), want))
+	fill(t, s, "b", "3")
+	require.ErrorIs(t, s.readBack(t.Context(), want), ErrCorrupt, "another value")
+	fill(t, s, "b", "2")
+	fill(t, s, "c", "")
+	require.ErrorContains(t, s.readBack(t.Context(), want), "of the 2 restored records 3 were read back")
 }

@@ -20,6 +20,8 @@ type Options struct {
 	Logger      *slog.Logger // the engine's messages, at debug and warn; nil for none
 	Migrations  []Migration  // versions 1 to n; nil for Baseline alone
 	WatchBuffer int          // events that a watcher may be behind; 0 for 1024
+	// Copies is the folder that keeps the store as it was before each migration, beside Dir; "" for none.
+	Copies string
 }
 
 // db is the Store on Badger.
@@ -32,6 +34,7 @@ type db struct {
 	hub    *hub
 	free   func() (uint64, error) // bytes that the disk has left
 	tries  int                    // of an Update, before ErrConflict
+	schema Schema                 // set before anybody else has the store
 
 	journal sync.Mutex   // held by the large commit that uses the journal; taken before order's and gate
 	gate    sync.RWMutex // write-locked while a large commit is half replayed: nobody may begin
@@ -45,8 +48,9 @@ type db struct {
 
 var _ Store = (*db)(nil)
 
-// Open opens the store in a folder, makes it where it is missing, and brings its schema up to the newest migration.
-// Errors: ErrLocked, ErrSealed, ErrNewer, ErrCorrupt, ErrEngine. It blocks while migrations run.
+// Open opens the store in a folder, makes it where it is missing, puts one in its place that Restored.Commit left
+// there, and brings its schema up to the newest migration, after a copy into Copies.
+// Errors: ErrLocked, ErrSealed, ErrNewer, ErrCorrupt, ErrEngine, ErrNoSpace. It blocks while migrations run.
 func Open(o Options) (Store, error) {
 	if o.Dir == "" {
 		return nil, errors.New("open the store: no folder was given")
@@ -55,15 +59,27 @@ func Open(o Options) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if lock, err = finishRestore(o.Dir, lock); err != nil {
+		return nil, err
+	}
+	s, err := openLocked(o, lock)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.upgrade(o), forgetReplaced(o.Dir)); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// openLocked opens the store in a folder that is claimed, and gives the lock back on an error.
+func openLocked(o Options, lock *os.File) (*db, error) {
 	s, err := open(o, o.Dir)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	s.lock = lock
 	s.free = func() (uint64, error) { return freeBytes(o.Dir) }
-	if err := s.prepare(o.Migrations); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
 	return s, nil
 }
 
@@ -74,7 +90,7 @@ func OpenInMemory(k MasterKey) (Store, error) {
 		return nil, err
 	}
 	s.free = func() (uint64, error) { return math.MaxUint64, nil }
-	if err := s.prepare(nil); err != nil {
+	if err := s.upgrade(Options{}); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -88,6 +104,11 @@ func open(o Options, name string) (*db, error) {
 	log := o.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
+	}
+	if o.Dir != "" {
+		if err := dropUnborn(o.Dir); err != nil {
+			return nil, fmt.Errorf("open the store in %s: %w", name, err)
+		}
 	}
 	engine, err := badger.Open(engineOptions(o.Dir, log))
 	if err != nil {

@@ -129,6 +129,23 @@ func TestDamagedFolderIsAnErrorOfOurs(t *testing.T) {
 	require.NotErrorIs(t, err, ErrLocked)
 }
 
+func TestFilesThatACrashLeftUnbornAreNoDamage(t *testing.T) {
+	dir, key := t.TempDir(), NewMasterKey()
+	s := openPlain(t, Options{Dir: dir, MasterKey: key})
+	fill(t, s, "a", "1")
+	require.NoError(t, s.Close())
+	for _, name := range []string{"00000.mem", "00042.mem", "000042.vlog"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	s = openPlain(t, Options{Dir: dir, MasterKey: key})
+	require.NoError(t, s.View(t.Context(), func(tx Tx) error {
+		v, err := tx.Get("a")
+		require.Equal(t, "1", string(v))
+		return err
+	}))
+	fill(t, s, "a", "2")
+}
+
 func TestFullDiskRefusesWritesOnly(t *testing.T) {
 	s := openPlain(t, Options{})
 	fill(t, s, "a", "1")

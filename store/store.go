@@ -63,6 +63,9 @@ type Store interface {
 	// ErrClosed or ctx's cause. Writers never wait for a consumer. Range over it once; ctx ending frees it.
 	Watch(ctx context.Context, prefix string) iter.Seq2[Event, error]
 
+	// Schema says how the records are written. It stays the same while the store is open.
+	Schema() Schema
+
 	// Close waits for the transactions that run and then closes the store; never call it from inside one.
 	// A second call does nothing.
 	Close() error

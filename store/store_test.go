@@ -15,6 +15,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(writerDir); dir != "" {
 		os.Exit(writeUntilKilled(dir))
 	}
+	if dir := os.Getenv(restorerDir); dir != "" {
+		os.Exit(restoreUntilKilled(dir))
+	}
 	goleak.VerifyTestMain(m)
 }
 
