@@ -13,6 +13,7 @@ var (
 	ErrUnauthorized = errors.New("unauthorized")                                    // 401
 	ErrNode         = errors.New("the node did not answer")                         // 502
 	ErrUnavailable  = errors.New("the panel can't store anything now")              // 503
+	ErrNotEmpty     = errors.New("the panel is not empty")                          // 409 not_empty
 	ErrNoPrivateKey = errors.New("the panel does not have this peer's private key") // 409 no_private_key
 )
 

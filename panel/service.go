@@ -42,7 +42,9 @@ type Options struct {
 	EventsMax  int
 	// NotifyAllow makes exceptions from where notifications may not go.
 	NotifyAllow notify.Allow
-	Logger      *slog.Logger
+	// Version is the program's, for backups.
+	Version string
+	Logger  *slog.Logger
 }
 
 // Service holds the use cases of the panel. See New.

@@ -23,13 +23,15 @@ const (
 	NotificationFailed Kind = "notification.failed"
 	DesiredChanged     Kind = "desired.changed" // somebody changed what the panel wants of a node
 	PeerExpired        Kind = "peer.expired"    // a peer's time came
+	BackupMade         Kind = "backup.made"     // somebody took all that the panel keeps, secrets included
+	BackupRestored     Kind = "backup.restored" // the panel's records are those of a backup
 )
 
 // Kinds are all of them.
 func Kinds() []Kind {
 	return []Kind{
 		DriftChanged, PlanMade, Reconciled, ConditionChanged, RuleChanged, PolicyChanged, HealingStopped, RolloutStarted, RolloutFinished,
-		NotificationFailed, DesiredChanged, PeerExpired,
+		NotificationFailed, DesiredChanged, PeerExpired, BackupMade, BackupRestored,
 	}
 }
 
