@@ -19,7 +19,7 @@ func unlimited(o *Options) { o.RateLimit = RateLimit{Off: true} }
 // Every route with every kind of caller, from the table itself.
 func TestAccessMatrix(t *testing.T) {
 	h := newHarness(t, unlimited)
-	require.Len(t, h.server.routes, 74)
+	require.Len(t, h.server.routes, 76)
 	for _, r := range h.server.routes {
 		for _, caller := range []struct {
 			name, token  string

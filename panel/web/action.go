@@ -45,6 +45,7 @@ type queryParam struct{ name, kind, doc string }
 type action struct {
 	body, data   reflect.Type // none's type for nothing
 	bodyOptional bool
+	form         bool   // the body is a form with a file in it, no JSON
 	media        string // of the answer; "" for the JSON envelope
 	streams      bool   // also server-sent events, for those who accept them
 	run          func(c *gin.Context) error
@@ -111,6 +112,33 @@ func opStream[B, D any](h func(c *gin.Context, in B) (answer[D], error), stream 
 // opRaw is an action whose answer is not JSON; h writes it.
 func opRaw(media string, h func(c *gin.Context) error) action {
 	return action{body: reflect.TypeFor[none](), data: reflect.TypeFor[none](), media: media, run: h}
+}
+
+// opFile is an action whose body is JSON and whose answer is a file; h writes it.
+func opFile[B any](media string, h func(c *gin.Context, in B) error) action {
+	a := action{body: reflect.TypeFor[B](), data: reflect.TypeFor[none](), media: media}
+	a.run = func(c *gin.Context) error {
+		var in B
+		if err := readBody(c, &in, false); err != nil {
+			return err
+		}
+		return h(c, in)
+	}
+	return a
+}
+
+// opForm is an action whose body is a form that B describes; h reads it.
+func opForm[B, D any](h func(c *gin.Context) (answer[D], error)) action {
+	a := newAction(func(c *gin.Context, _ none) (answer[D], error) { return h(c) }, false)
+	a.body, a.form = reflect.TypeFor[B](), true
+	a.run = func(c *gin.Context) error {
+		out, err := h(c)
+		if err != nil {
+			return err
+		}
+		return writeJSON(c, http.StatusOK, envelope{Status: true, Message: out.message, Data: out.data})
+	}
+	return a
 }
 
 // envelope is every JSON answer.

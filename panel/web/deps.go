@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"io"
 	"iter"
 
 	"github.com/wgfleet/wgfleet/panel"
@@ -24,6 +25,7 @@ type UseCases interface {
 	Revisions
 	Keys
 	Notifications
+	Backups
 }
 
 // Nodes are the use cases behind /api/nodes.
@@ -147,6 +149,21 @@ type Keys interface {
 	DeleteKey(ctx context.Context, id string) error
 	// Authenticate returns who a token belongs to, or panel.ErrUnauthorized.
 	Authenticate(ctx context.Context, token string) (panel.Key, error)
+}
+
+// Backups are the use cases behind /api/backup.
+type Backups interface {
+	// Backup writes nothing where it refuses the passphrase.
+	Backup(ctx context.Context, w io.Writer, p panel.Passphrase) (panel.BackupSummary, error)
+}
+
+// Restorer puts another panel in the place of this one, and is therefore no use case of a panel: the one that was asked
+// is gone afterwards.
+type Restorer interface {
+	// Restorable is panel.ErrNotEmpty where there is something to lose.
+	Restorable(ctx context.Context) error
+	// Restore reads a backup to its end; on an error nothing has changed.
+	Restore(ctx context.Context, r io.Reader, p panel.Passphrase) (panel.BackupSummary, error)
 }
 
 // Notifications are the use cases behind /api/notifications.

@@ -54,7 +54,7 @@ func renderDocs(doc *openapi3.T, routes []route) ([]byte, error) {
 			}
 		}
 		if o.RequestBody != nil {
-			d.Body = docsFields(o.RequestBody.Value.Content.Get("application/json").Schema.Value)
+			d.Body = docsFields(o.RequestBody.Value.Content.Get(bodyMedia(r)).Schema.Value)
 		}
 		if r.media == "" {
 			data := o.Responses.Status(http.StatusOK).Value.Content.Get("application/json").Schema.Value.Properties["data"].Value

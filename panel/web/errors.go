@@ -55,6 +55,7 @@ var statuses = []struct {
 	status int
 }{
 	{panel.ErrNoPrivateKey, http.StatusConflict},
+	{panel.ErrNotEmpty, http.StatusConflict},
 	{panel.ErrNotFound, http.StatusNotFound},
 	{panel.ErrConflict, http.StatusConflict},
 	{panel.ErrUnauthorized, http.StatusUnauthorized},
@@ -96,6 +97,8 @@ func problemData(err error) any {
 	switch {
 	case errors.Is(err, panel.ErrNoPrivateKey):
 		return conflictProblem{Code: "no_private_key"}
+	case errors.Is(err, panel.ErrNotEmpty):
+		return conflictProblem{Code: "not_empty"}
 	case errors.Is(err, panel.ErrNode):
 		p := nodeProblem{Code: "unreachable", Reason: err.Error()}
 		if n, ok := errors.AsType[*panel.NodeError](err); ok {

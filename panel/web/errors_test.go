@@ -27,6 +27,7 @@ var errorsOfPanel = map[string]struct {
 	"ErrUnauthorized": {panel.ErrUnauthorized, 401, `null`},
 	"ErrNode":         {panel.ErrNode, 502, `{"node_id":"","code":"unreachable","reason":"on the way: the node did not answer"}`},
 	"ErrUnavailable":  {panel.ErrUnavailable, 503, `null`},
+	"ErrNotEmpty":     {panel.ErrNotEmpty, 409, `{"code":"not_empty"}`},
 	"ErrNoPrivateKey": {panel.ErrNoPrivateKey, 409, `{"code":"no_private_key"}`},
 	"InvalidError":    {panel.Invalid("mtu", "too small"), 422, `[{"field":"mtu","error":"too small"}]`},
 	"NodeError":       {&panel.NodeError{NodeID: "n1", Code: "clock", Reason: "400 s off"}, 502, `{"node_id":"n1","code":"clock","reason":"400 s off"}`},

@@ -70,6 +70,11 @@ type fake struct {
 	templateInput panel.TemplateInput
 	effectiveOf   string
 
+	cutOff    error // ends a backup after its first bytes
+	notEmpty  error
+	restored  string // what was
+	restoring func() // called while one is at work
+
 	channels     map[string]notify.Channel
 	channelInput notify.Input
 }

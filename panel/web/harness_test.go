@@ -26,6 +26,7 @@ import (
 func TestMain(m *testing.M) {
 	openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.FileBodyDecoder)
 	openapi3filter.RegisterBodyDecoder("image/png", openapi3filter.FileBodyDecoder)
+	openapi3filter.RegisterBodyDecoder(backupMedia, openapi3filter.FileBodyDecoder)
 	goleak.VerifyTestMain(m)
 }
 
@@ -66,7 +67,7 @@ func newHarness(t *testing.T, with ...func(*Options)) *harness {
 	o := Options{
 		Panel:  h.fake,
 		Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Now:    h.now, Version: "v1.2.3", Registerer: registry, Gatherer: registry,
+		Now:    h.now, Version: "v1.2.3", Registerer: registry, Gatherer: registry, Restorer: h.fake,
 	}
 	for _, f := range with {
 		f(&o)
@@ -126,7 +127,10 @@ func (h *harness) get(path string) response { return h.do(http.MethodGet, path, 
 
 func (h *harness) do(method, path, token, body string) response {
 	h.t.Helper()
-	req := httptest.NewRequest(method, path, strings.NewReader(body))
+	req := httptest.NewRequest(method, "https://panel.example.org"+path, strings.NewReader(body)) // over TLS
+	if strings.HasPrefix(body, "--"+boundary) {
+		req.Header.Set("Content-Type", "multipart/form-data; boundary="+boundary)
+	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -206,6 +210,10 @@ func sample(r route) string {
 	switch r.body {
 	case reflect.TypeFor[toggleBody]():
 		return `{"enabled":true}`
+	case reflect.TypeFor[backupBody]():
+		return `{"passphrase":"` + fakePassphrase + `"}`
+	case reflect.TypeFor[restoreForm]():
+		return form("passphrase", fakePassphrase, "backup", fakeBackup)
 	case reflect.TypeFor[keyBody]():
 		return `{"name":"ci","role":"viewer"}`
 	case reflect.TypeFor[none]():

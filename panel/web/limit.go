@@ -23,11 +23,18 @@ type RateLimit struct {
 // DefaultRateLimit is far beyond a person, and a script that polls each second.
 var DefaultRateLimit = RateLimit{PerSecond: 200, Burst: 2000, FailedPerSecond: 10, FailedBurst: 300}
 
+// Backups and restorations of one key: more than any script needs, too few to guess passphrases with.
+const (
+	backupsPerSecond = 1.0 / 6
+	backupsBurst     = 10
+)
+
 // maxBuckets bounds the memory of one kind of limit; the bucket used longest ago goes first.
 const maxBuckets = 10_000
 
 type limits struct {
 	keys, addresses, failures *buckets
+	backups                   *buckets // by key: each costs far more than any other call
 }
 
 func newLimits(l RateLimit, now func() time.Time) (*limits, error) {
@@ -44,6 +51,7 @@ func newLimits(l RateLimit, now func() time.Time) (*limits, error) {
 		keys:      newBuckets(l.PerSecond, l.Burst),
 		addresses: newBuckets(l.PerSecond, l.Burst),
 		failures:  newBuckets(l.FailedPerSecond, l.FailedBurst),
+		backups:   newBuckets(backupsPerSecond, backupsBurst),
 	}, nil
 }
 

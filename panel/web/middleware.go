@@ -48,7 +48,11 @@ func requestID(c *gin.Context) string { return c.GetString(ctxRequestID) }
 // queries stay out, and so does the key; its name is there.
 func (s *Server) observe(c *gin.Context) {
 	start := s.now()
+	defer func() { s.record(c, start) }() // also of one that is cut off
 	c.Next()
+}
+
+func (s *Server) record(c *gin.Context, start time.Time) {
 	took := s.now().Sub(start)
 	template, status := c.FullPath(), c.Writer.Status()
 	if template == "" {

@@ -86,7 +86,7 @@ func (d *description) operation(r route) (*openapi3.Operation, error) {
 			return nil, err
 		}
 		o.RequestBody = &openapi3.RequestBodyRef{Value: openapi3.NewRequestBody().
-			WithRequired(!r.bodyOptional).WithContent(openapi3.NewContentWithJSONSchemaRef(ref))}
+			WithRequired(!r.bodyOptional).WithContent(openapi3.NewContentWithSchemaRef(ref, []string{bodyMedia(r)}))}
 	}
 	good, err := d.success(r)
 	if err != nil {
@@ -98,6 +98,13 @@ func (d *description) operation(r route) (*openapi3.Operation, error) {
 			WithContent(openapi3.NewContentWithJSONSchema(envelopeOf(problemSchema(status).NewRef()))))
 	}
 	return o, nil
+}
+
+func bodyMedia(r route) string {
+	if r.form {
+		return "multipart/form-data"
+	}
+	return "application/json"
 }
 
 func (d *description) success(r route) (*openapi3.Response, error) {
@@ -117,7 +124,7 @@ func (d *description) success(r route) (*openapi3.Response, error) {
 		return good.WithContent(openapi3.NewContentWithJSONSchema(openapi3.NewObjectSchema().WithAnyAdditionalProperties())), nil
 	default:
 		text := openapi3.NewStringSchema()
-		if strings.HasPrefix(r.media, "image/") {
+		if r.media == backupMedia || strings.HasPrefix(r.media, "image/") {
 			text.Format = "binary"
 		}
 		return good.WithContent(openapi3.NewContentWithSchema(text, []string{r.media})), nil

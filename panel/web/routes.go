@@ -32,6 +32,7 @@ func (s *Server) table(g prometheus.Gatherer) []route {
 	routes = append(routes, s.revisionRoutes()...)
 	routes = append(routes, s.keyRoutes()...)
 	routes = append(routes, s.notificationRoutes()...)
+	routes = append(routes, s.backupRoutes()...)
 	if g != nil {
 		routes = append(routes, route{
 			method: http.MethodGet, path: "/metrics", summary: "Prometheus metrics of the panel",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -25,13 +26,16 @@ type Options struct {
 	Version        string           // shown by /api/health
 	// Registerer takes the metrics of requests and nodes; nil keeps none.
 	Registerer prometheus.Registerer
+	// Restorer restores backups; nil leaves that route out.
+	Restorer Restorer
 	// Gatherer is what /metrics shows; nil leaves that route out.
 	Gatherer prometheus.Gatherer
 }
 
 // Server is the panel's HTTP API.
 type Server struct {
-	panel UseCases
+	panel    UseCases
+	restorer Restorer
 
 	log     *slog.Logger
 	now     func() time.Time
@@ -44,6 +48,8 @@ type Server struct {
 	docs    []byte // its page
 	engine  *gin.Engine
 
+	proxies []netip.Prefix  // that are trusted
+	backups chan struct{}   // full while one is made or restored
 	streams chan struct{}   // full while as many are open as may be
 	closing context.Context //nolint:containedctx // of all streams: it ends with the server
 	close   context.CancelFunc
@@ -70,8 +76,9 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		panel: o.Panel, log: o.Logger, now: o.Now, limits: limits, metrics: metrics, version: o.Version,
+		panel: o.Panel, restorer: o.Restorer, proxies: prefixesOf(o.TrustedProxies), log: o.Logger, now: o.Now, limits: limits, metrics: metrics, version: o.Version,
 	}
+	s.backups = make(chan struct{}, 1)
 	s.streams = make(chan struct{}, maxStreams)
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.routes = s.table(o.Gatherer)
