@@ -24,6 +24,7 @@ import (
 // The panel's parts of the data folder.
 const (
 	panelFolder   = "panel"
+	copiesFolder  = "backups" // of the store as it was before each upgrade
 	masterKeyFile = "master.key"
 )
 
@@ -46,41 +47,37 @@ func (p *process) startPanel(ctx context.Context, local string) error {
 	}
 	p.cleanups.add("the panel's port", closeListener(l))
 	p.ports.add(l)
-	service, err := p.newService(ctx)
+	role, err := p.newPanelRole(ctx, local)
 	if err != nil {
 		return err
 	}
-	key, made, err := p.adminKey(ctx, service)
-	if err != nil {
-		return err
-	}
+	role.swap.Lock() // nothing is restored before all is up
+	defer role.swap.Unlock()
 	scheme := "http"
 	if conf != nil {
 		scheme = "https"
 		l = tls.NewListener(l, conf)
 	}
-	p.ready.PanelURL, p.ready.AdminKey = anyURL(l, scheme), key
-	h, err := p.newPanelHTTP(service)
-	if err != nil {
-		return err
-	}
+	p.ready.PanelURL = anyURL(l, scheme)
+	h := p.newPanelHTTP(role)
 	p.cleanups.add("the panel's requests", stopHTTP(h))
 	p.tasks.Go(func() error { return serve(h, l) })
 	p.doors = append(p.doors, door{l, p.ready.PanelURL + "/api/health"})
 	var host localHost
+	run := role.now()
 	if local != "" {
-		if host, err = p.ensureLocalNode(ctx, service, local); err != nil {
+		if host, err = p.ensureLocalNode(ctx, run.service, local); err != nil {
 			return err
 		}
 		p.ready.NodeID = host.node.ID
 	}
-	p.watchNodes(ctx, service)
-	p.welcome(host, made)
+	run.begin(ctx, p)
+	p.welcome(host, p.keyMade)
 	return nil
 }
 
-// newService opens the store.
-func (p *process) newService(ctx context.Context) (*panel.Service, error) {
+// newPanelRole opens the store.
+func (p *process) newPanelRole(ctx context.Context, local string) (*panelRole, error) {
 	path := p.Panel.MasterKeyFile
 	if path == "" {
 		path = p.file(masterKeyFile)
@@ -92,28 +89,12 @@ func (p *process) newService(ctx context.Context) (*panel.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	records, err := store.Open(store.Options{Dir: p.file(panelFolder), MasterKey: master, Logger: p.log})
-	if err != nil {
+	role := &panelRole{p: p, ctx: ctx, master: master, local: local}
+	if role.run, err = p.openPanel(ctx, master, role); err != nil {
 		return nil, err
 	}
-	p.cleanups.add("the store", closing(records.Close))
-	conf, err := p.agentTLS()
-	if err != nil {
-		return nil, err
-	}
-	dial, err := panel.Dialer(conf)
-	if err != nil {
-		return nil, err
-	}
-	service, err := panel.New(panel.Options{
-		Store: records, Dial: dial, Logger: p.log, EventsKeep: p.Panel.EventsKeep, EventsMax: p.Panel.EventsMax,
-		NotifyAllow: p.Panel.NotifyAllow,
-	})
-	if err != nil {
-		return nil, err
-	}
-	p.cleanups.add("the panel", closing(func() error { service.Close(); return nil }))
-	return service, nil
+	p.cleanups.add("the panel", role.stop)
+	return role, nil
 }
 
 // keyBesideStore refuses to make a new master key where there is a store: it could not open it.
@@ -127,23 +108,6 @@ func (p *process) keyBesideStore(path string) error {
 	}
 	return fmt.Errorf("the master key %s is not there, and the panel's store in %s is sealed with it: put it back, or name it with WGFLEET_MASTER_KEY_FILE",
 		path, p.file(panelFolder))
-}
-
-// watchNodes runs the health checks until ctx ends; the first one is now.
-func (p *process) watchNodes(ctx context.Context, service *panel.Service) {
-	ended := make(chan struct{})
-	p.tasks.Go(func() error {
-		defer close(ended)
-		return service.Run(ctx)
-	})
-	p.cleanups.add("the health checks", func(ctx context.Context) error {
-		select {
-		case <-ended:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	})
 }
 
 // agentTLS says how the panel knows agents and shows itself to them.
@@ -166,41 +130,49 @@ func (p *process) agentTLS() (client.TLS, error) {
 	return t, nil
 }
 
-// adminKey takes the given key, else the kept one, else makes one.
-func (p *process) adminKey(ctx context.Context, service *panel.Service) (key APIKey, made bool, err error) {
-	key = p.Panel.AdminKey
-	if key == "" {
-		var kept string
-		if kept, made, err = keptSecret(p.DataDir, AdminKeyFile); err != nil {
-			return "", false, err
+// adminKey makes the given key the administrator's, else the kept one, else a new one. It is that of the process: a
+// restored panel takes it over, in place of the one that the backup's panel had from its settings.
+func (p *process) adminKey(ctx context.Context, service *panel.Service) error {
+	if p.ready.AdminKey == "" {
+		p.ready.AdminKey = p.Panel.AdminKey
+	}
+	if p.ready.AdminKey == "" {
+		kept, made, err := keptSecret(p.DataDir, AdminKeyFile)
+		if err != nil {
+			return err
 		}
-		key = APIKey(kept)
+		p.ready.AdminKey, p.keyMade = APIKey(kept), made
 	}
-	if err := service.EnsureAdminKey(ctx, string(key)); err != nil {
-		return "", false, fmt.Errorf("the administrator's key: %w", err)
+	if err := service.EnsureAdminKey(ctx, string(p.ready.AdminKey)); err != nil {
+		return fmt.Errorf("the administrator's key: %w", err)
 	}
-	return key, made, nil
+	return nil
 }
 
-func (p *process) newPanelHTTP(service *panel.Service) (*http.Server, error) {
+// newAPI makes the API of a panel, with metrics of its own.
+func (p *process) newAPI(service *panel.Service, restorer web.Restorer) (*web.Server, error) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	api, err := web.New(web.Options{
-		Panel: service, Logger: p.log, RateLimit: p.panelRateLimit(), TrustedProxies: p.proxies(), Version: p.streams.Version,
-		Registerer: metrics, Gatherer: metrics,
+	return web.New(web.Options{
+		Panel: service, Restorer: restorer, Logger: p.log, RateLimit: p.panelRateLimit(), TrustedProxies: p.proxies(),
+		Version: p.streams.Version, Registerer: metrics, Gatherer: metrics,
 	})
-	if err != nil {
-		return nil, err
-	}
+}
+
+func (p *process) newPanelHTTP(role *panelRole) *http.Server {
 	h := &http.Server{
-		Handler:           api.Handler(),
+		Handler:           role,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       bodyTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
-	h.RegisterOnShutdown(api.EndStreams)
-	return h, nil
+	h.RegisterOnShutdown(func() {
+		if run := role.now(); run != nil {
+			run.api.EndStreams()
+		}
+	})
+	return h
 }
 
 func (p *process) panelRateLimit() web.RateLimit {

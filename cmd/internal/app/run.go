@@ -40,6 +40,7 @@ type process struct {
 	cleanups cleanups
 	tasks    *errgroup.Group
 	ready    Ready
+	keyMade  bool        // the administrator's key is new
 	kind     engine.Kind // of the agent's backend
 	ports    ownPorts
 	service  service
