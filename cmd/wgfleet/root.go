@@ -18,7 +18,7 @@ func newRoot(con *console) *cobra.Command {
 		newNode(con), newPeer(con), newGroup(con), newTemplate(con), newDrift(con), newReconcile(con),
 		newPolicy(con), newRule(con), newEvents(con), newNotify(con), newKey(con), newRevision(con),
 		newSecret(con), newGenkey(con), newPubkey(con), newGenpsk(con),
-		newHealth(con), newInstall(con), newUninstall(con), newMigrate(con), newVersion(con),
+		newBackup(con), newRestore(con), newHealth(con), newInstall(con), newUninstall(con), newMigrate(con), newVersion(con),
 	)
 	root.SilenceErrors = true
 	root.SilenceUsage = true

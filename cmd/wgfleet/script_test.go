@@ -91,6 +91,7 @@ func TestScripts(t *testing.T) {
 			"device":     deviceCommand,
 			"exit":       exitCommand,
 			"awaitevent": awaitEventCommand,
+			"fresh":      freshCommand,
 		},
 	})
 }
@@ -239,4 +240,16 @@ func awaitEventCommand(ts *testscript.TestScript, neg bool, args []string) {
 			return
 		}
 	}
+}
+
+// freshCommand starts another host in a folder and makes it the one that the commands ask: fresh DIR.
+func freshCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: fresh DIR")
+	}
+	h, stop, err := startHost(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(stop()) })
+	ts.Setenv("WGFLEET_URL", h.PanelURL)
+	ts.Setenv("WGFLEET_API_KEY", string(h.AdminKey))
 }
