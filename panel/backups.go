@@ -12,11 +12,11 @@ import (
 	"github.com/wgfleet/wgfleet/store/backup"
 )
 
-// Passphrase and BackupSummary are those of the file.
-type (
-	Passphrase    = backup.Passphrase
-	BackupSummary = backup.Summary
-)
+// Passphrase opens a backup.
+type Passphrase = backup.Passphrase
+
+// BackupSummary is a backup in short.
+type BackupSummary = backup.Summary
 
 // Backup writes all that the panel keeps, as it is at one moment, encrypted before it leaves this function. What w got
 // before an error is no backup, and reads as none. That everything was handed out is an event, also where the end of it

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wgfleet/wgfleet/engine"
+	"github.com/wgfleet/wgfleet/panel/drift"
 	"github.com/wgfleet/wgfleet/panel/event"
 	"github.com/wgfleet/wgfleet/panel/notify"
 	"github.com/wgfleet/wgfleet/panel/policy"
@@ -92,10 +93,10 @@ func TestReplaceable(t *testing.T) {
 	require.NoError(t, s.Replaceable(ctx))
 	require.NoError(t, s.EnsureAdminKey(ctx, "an administrator's key"))
 	local := LocalNode{Name: "host", AgentURL: "http://127.0.0.1:1", Secret: testSecret, WGInterface: "wg0"}
-	n, err := s.EnsureLocalNode(ctx, local)
+	_, err := s.EnsureLocalNode(ctx, local)
 	require.NoError(t, err)
 	local.AgentURL = "http://127.0.0.1:2"
-	n, err = s.EnsureLocalNode(ctx, local)
+	n, err := s.EnsureLocalNode(ctx, local)
 	require.NoError(t, err)
 	s.append(ctx, event.Event{Kind: event.ConditionChanged, Severity: event.Info, NodeID: n.ID, Message: "x"})
 	require.NoError(t, s.Replaceable(ctx), "the first start made this")
@@ -200,7 +201,7 @@ func TestBackupShowsNoSecret(t *testing.T) {
 	// And the node is in sync with the panel that was restored.
 	report, err := s.Drift(ctx, w.id)
 	require.NoError(t, err)
-	require.Equal(t, "in_sync", string(report.Status), report)
+	require.Equal(t, drift.InSync, report.Status, report)
 	s.Restored(ctx, again)
 	events, _, err = s.Events(ctx, event.Filter{Kinds: []event.Kind{event.BackupRestored}}, Page{})
 	require.NoError(t, err)

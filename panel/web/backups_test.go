@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -159,9 +160,7 @@ func TestPassphraseNeedsAPrivateWay(t *testing.T) {
 				req := httptest.NewRequest(http.MethodPost, strings.Replace(tt.url, "/api/backup", path, 1), strings.NewReader(body))
 				req.RemoteAddr = tt.remote
 				req = req.WithContext(context.WithValue(req.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(tt.local), Port: 1}))
-				for name, values := range tt.header {
-					req.Header[name] = values
-				}
+				maps.Copy(req.Header, tt.header)
 				req.Header.Set("Authorization", "Bearer "+adminToken)
 				req.Header.Set("Content-Type", "multipart/form-data; boundary="+boundary)
 				require.Equal(t, tt.want, h.send(req).Code)

@@ -171,6 +171,17 @@ func TestWhatIsNoBackup(t *testing.T) {
 	_, err = Verify(seal(`{"wgfleet_backup":1,"schema":1}`+"\n"+"\x00\x00\x00\x01\xff\xff\xff\xffa"), good)
 	require.ErrorIs(t, err, ErrDamaged)
 
+	lies := inside(t, map[string]string{"a": "1", "b": "2"})
+	_, err = Verify(seal(string(lies)), good)
+	require.NoError(t, err)
+	for _, lie := range [][2]string{{"a1", "a2"}, {`"records":2`, `"records":3`}, {`"sha256":"`, `"sha256":"0`}, {"a1", "c1"}, {"b2", "a2"}} {
+		require.Contains(t, string(lies), lie[0])
+		_, err = Verify(seal(strings.Replace(string(lies), lie[0], lie[1], 1)), good)
+		require.ErrorIs(t, err, ErrDamaged, lie)
+	}
+	_, err = Verify(seal(string(lies)+"x"), good)
+	require.ErrorIs(t, err, ErrDamaged)
+
 	var out bytes.Buffer
 	who, err := age.GenerateX25519Identity()
 	require.NoError(t, err)

@@ -35,7 +35,7 @@ func (c *Client) Backup(ctx context.Context, passphrase string) (io.ReadCloser, 
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.http.Do(req) //nolint:bodyclose // the caller closes it
 	if err != nil {
 		return nil, c.unreachable(ctx, err)
 	}
