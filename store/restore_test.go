@@ -333,7 +333,7 @@ func TestKilledRestoreIsWholeOrNothing(t *testing.T) {
 	var empty, full int
 	for i := range 12 {
 		reset()
-		run(takes * time.Duration(i+1) / 10)
+		run(takes * time.Duration((i+1)*(i+1)) / 120)
 		s, err := store.Open(o)
 		require.NoError(t, err)
 		switch got := contents(t, s); len(got) {
