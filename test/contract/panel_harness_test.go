@@ -44,6 +44,19 @@ func newFleet(t *testing.T, env ...string) *fleet {
 	return f
 }
 
+// seedPort is a folder to begin with whose wg0 has a port that hardly anybody else takes while the process is away: the
+// first free one from 51820 is what every other panel begins with.
+func seedPort(t *testing.T) string {
+	t.Helper()
+	c, err := net.ListenPacket("udp", ":0")
+	require.NoError(t, err)
+	defer c.Close()
+	dir := t.TempDir()
+	text := fmt.Sprintf("[Interface]\nAddress = 10.8.0.1/24\nListenPort = %d\n", c.LocalAddr().(*net.UDPAddr).Port)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "wg0.conf"), []byte(text), 0o600))
+	return dir
+}
+
 type envelope struct {
 	Status  bool   `json:"status"`
 	Message string `json:"message"`

@@ -168,7 +168,7 @@ func TestPerNodeOverrideFields(t *testing.T) {
 }
 
 func TestFirstStart(t *testing.T) {
-	f := newFleet(t)
+	f := newFleet(t, "WGFLEET_SEED_DIR="+seedPort(t))
 	own := f.object("GET", f.nodePath(""), nil)
 	require.Equal(t, true, own["is_panel_node"])
 	require.Regexp(t, `^10\.8\.0\.0/24, ?fd[0-9a-f:]+/64$`, own["ip_pool_cidr"])
@@ -203,7 +203,9 @@ func TestFirstStart(t *testing.T) {
 
 // Who loses the file of an interface must not get another identity under its name.
 func TestAMissingFileIsNoNewIdentity(t *testing.T) {
-	f := newFleet(t)
+	seed := seedPort(t)
+	f := newFleet(t, "WGFLEET_SEED_DIR="+seed)
+	require.NoError(t, os.Remove(filepath.Join(seed, "wg0.conf"))) // it would bring the file back
 	f.peer("laptop")
 	f.stop()
 	file := readFile(t, f.file())
@@ -216,7 +218,8 @@ func TestAMissingFileIsNoNewIdentity(t *testing.T) {
 	f.stop()
 	require.NoError(t, os.WriteFile(f.file(), []byte(file), 0o600))
 	f.start()
-	require.Equal(t, "in_sync", f.drift()["status"])
+	r := f.drift()
+	require.Equal(t, "in_sync", r["status"], r["error"])
 }
 
 func TestALostMasterKeyIsNotReplaced(t *testing.T) {

@@ -38,6 +38,7 @@ type stage struct {
 	secret   string // of berlin
 
 	berlinHome string
+	seed       string // a variable: see seedPort
 }
 
 var client = &http.Client{Timeout: 30 * time.Second}
@@ -46,14 +47,15 @@ var client = &http.Client{Timeout: 30 * time.Second}
 func newStage(t *testing.T) *stage {
 	s := &stage{t: t, dir: t.TempDir()}
 	require.NoError(t, os.Symlink(binaries, filepath.Join(s.dir, "bin")))
+	s.seed = "WGFLEET_SEED_DIR=" + seedPort(t)
 	s.panelEnv = environment(s.dir)
-	s.shell = newShell(t, s.dir, environment(s.dir))
+	s.shell = newShell(t, s.dir, append(environment(s.dir), s.seed))
 	return s
 }
 
 // startPanel runs a panel in the document's folder, and berlin.
 func (s *stage) startPanel() {
-	s.panel = newServer(s.t, s.dir, true)
+	s.panel = newServer(s.t, s.dir, true, s.seed)
 	s.panel.start()
 	s.panelAt(s.panel.panelURL)
 	s.shell.set("DATA", filepath.Join(s.dir, "data"))

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,6 +115,19 @@ func environment(home string) []string {
 		"WGFLEET_DATA_DIR=" + filepath.Join(home, "data"), "WGFLEET_CONF_DIR=" + filepath.Join(home, "wireguard"),
 		"WGFLEET_BACKEND=netstack", "WG_AGENT_HOST=127.0.0.1", "WG_AGENT_PORT=0", "WGFLEET_PANEL_PORT=0", "WGFLEET_NOTIFY_ALLOW=127.0.0.1",
 	}
+}
+
+// seedPort is a folder to begin with whose wg0 has a free port of its own. Else every panel takes the first free one from
+// 51820, and those of other tests lose theirs when they restart.
+func seedPort(t *testing.T) string {
+	t.Helper()
+	c, err := net.ListenPacket("udp", ":0")
+	require.NoError(t, err)
+	defer c.Close()
+	dir := t.TempDir()
+	text := fmt.Sprintf("[Interface]\nAddress = 10.8.0.1/24\nListenPort = %d\n", c.LocalAddr().(*net.UDPAddr).Port)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "wg0.conf"), []byte(text), 0o600))
+	return dir
 }
 
 // newServer prepares a server with a home of its own.
