@@ -7,7 +7,7 @@ ARG TARGETOS=linux
 ARG TARGETARCH
 ARG VERSION=v0.1.0-dev
 ARG COMMIT=unknown
-# The same flags as in the Makefile: an image has the very bytes of a release.
+# As tools/release does: with the same Go, the image has the very bytes of a release.
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath \
         -ldflags "-s -w -buildid= -X main.version=${VERSION} -X main.commit=${COMMIT}" -o /out/wgfleet ./cmd/wgfleet \
     && install -d -m 0700 /out/data
