@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,9 +24,15 @@ func newHealth(con *console) *cobra.Command {
 			"agent at WG_AGENT_PORT, or with WGFLEET_NO_AGENT the panel at WGFLEET_PANEL_PORT, over TLS where its certificate is set.",
 		Example: "  wgfleet health\n  wgfleet health http://10.0.0.2:8080\n  wgfleet health https://panel.example.com/api",
 		RunE: func(c *cobra.Command, args []string) error {
-			address := localRole(con)
+			address, err := localRole(con)
 			if len(args) == 1 {
-				address = args[0]
+				address, err = args[0], nil
+			}
+			if err == nil && !strings.HasPrefix(address, "http://") && !strings.HasPrefix(address, "https://") {
+				err = fmt.Errorf("%q is no URL: expected http://… or https://…", address)
+			}
+			if err != nil {
+				return err
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), healthTimeout)
 			defer cancel()
@@ -40,9 +47,13 @@ func newHealth(con *console) *cobra.Command {
 }
 
 // localRole is the agent of this host, or its panel where that is all that runs here.
-func localRole(con *console) string {
+func localRole(con *console) (string, error) {
 	host, port, cert, path := con.getenv("WG_AGENT_HOST"), firstOf(con.getenv("WG_AGENT_PORT"), "8080"), con.getenv("WG_AGENT_TLS_CERT"), ""
-	if off, err := strconv.ParseBool(con.getenv("WGFLEET_NO_AGENT")); err == nil && off {
+	off, err := strconv.ParseBool(firstOf(con.getenv("WGFLEET_NO_AGENT"), "false"))
+	if err != nil {
+		return "", fmt.Errorf("WGFLEET_NO_AGENT: %q is not known: expected true or false", con.getenv("WGFLEET_NO_AGENT"))
+	}
+	if off {
 		host, port = con.getenv("WGFLEET_PANEL_HOST"), firstOf(con.getenv("WGFLEET_PANEL_PORT"), "10086")
 		cert, path = con.getenv("WGFLEET_PANEL_TLS_CERT"), "/api"
 	}
@@ -53,7 +64,7 @@ func localRole(con *console) string {
 	if cert != "" {
 		scheme = "https"
 	}
-	return scheme + "://" + net.JoinHostPort(host, port) + path
+	return scheme + "://" + net.JoinHostPort(host, port) + path, nil
 }
 
 // askHealth sends no secret, so on this host the name in the certificate is of no matter.
@@ -76,7 +87,11 @@ func askHealth(ctx context.Context, address string, local bool) (version string,
 		Data    struct{ Version string } // of a panel
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("it answered %s", resp.Status)
+		hint := ""
+		if resp.StatusCode == http.StatusNotFound {
+			hint = ": the URL of a panel ends in /api"
+		}
+		return "", fmt.Errorf("it answered %s%s", resp.Status, hint)
 	}
 	if answer.Status != "ok" && answer.Status != true {
 		return "", fmt.Errorf("it says %v", answer.Status)

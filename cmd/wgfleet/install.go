@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -50,7 +51,7 @@ of the kernel stay up. ` + "`wgfleet uninstall`" + ` takes everything away but s
 		}
 		switch {
 		case o.Systemd == nil || o.NoStart:
-			con.printf("Nothing was started: `systemctl enable --now` does that.\n")
+			con.printf("Nothing was started: `systemctl enable --now %s` does that.\n", strings.Join(p.Units(), " "))
 		case o.Panel:
 			con.printf("%s: /var/lib/wgfleet/admin.key is its administrator's key; `wgfleet node list` asks it\n", con.paint(green, "wgfleet runs"))
 		default:

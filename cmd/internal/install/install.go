@@ -29,7 +29,9 @@ const (
 	etcDir     = "/etc/wgfleet"
 	recordPath = etcDir + "/install.json"
 	secretPath = etcDir + "/agent.secret"
-	envPath    = etcDir + "/wgfleet.env"
+	// migrationPath is the record of wgfleet migrate.
+	migrationPath = "/var/lib/wgfleet/migration.json"
+	envPath       = etcDir + "/wgfleet.env"
 	// packaged is the program that the units run; Program is where one is put that no package brought.
 	packaged = "/usr/bin/wgfleet"
 	Program  = "/usr/local/bin/wgfleet"
@@ -64,7 +66,7 @@ type Systemd interface {
 
 // record is what Uninstall needs.
 type record struct {
-	Units []string           `json:"units"` // that were enabled
+	Units []string           `json:"units"` // that may run or start at boot
 	Files []hostfile.Written `json:"files"`
 }
 
@@ -80,19 +82,22 @@ type Plan struct {
 
 // New looks at the host and plans. It changes nothing.
 func New(o Options) (*Plan, error) {
-	if o.Progress == nil {
-		o.Progress = func(string) {}
-	}
 	if o.NoAgent && !o.Panel {
 		return nil, errors.New("neither the agent nor the panel would run: give --panel with --no-agent")
 	}
-	old, err := readRecord(o.Root)
+	p, err := begin(o)
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{o: o, old: old}
+	if p.exists(migrationPath) {
+		return nil, errors.New("`wgfleet migrate` set this host up, and its unit is what --undo goes back from: to upgrade, replace the program and run `systemctl restart wgfleet`")
+	}
 	p.step("keep a record in "+recordPath+", for wgfleet uninstall", func(context.Context) error {
-		if err := os.MkdirAll(p.o.Root.At(etcDir), 0o700); err != nil {
+		err := os.MkdirAll(p.o.Root.At(filepath.Dir(etcDir)), 0o755)
+		if err == nil {
+			err = os.MkdirAll(p.o.Root.At(etcDir), 0o700)
+		}
+		if err != nil {
 			return fmt.Errorf("keep a record: %w", err)
 		}
 		// Whatever is written until this ends, whole or not, is known to be ours by the next run.
@@ -108,12 +113,33 @@ func New(o Options) (*Plan, error) {
 		return nil, err
 	}
 	p.leftover()
-	p.step("complete the record", func(context.Context) error { return p.keepRecord(p.new) })
 	if o.Systemd != nil {
 		p.run()
 	}
+	p.step("complete the record", func(context.Context) error {
+		r := p.new
+		if o.Systemd == nil || o.NoStart { // nothing was stopped
+			r.Units = append(r.Units, p.old.Units...)
+		}
+		return p.keepRecord(r)
+	})
 	return p, nil
 }
+
+// begin finds what is there.
+func begin(o Options) (*Plan, error) {
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	if info, err := os.Stat(o.Root.At("/")); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("%s is no folder: expected the root of a system", o.Root)
+	}
+	old, err := readRecord(o.Root)
+	return &Plan{o: o, old: old}, err
+}
+
+// Units are those that start the service, for systemctl.
+func (p *Plan) Units() []string { return p.new.Units }
 
 // Apply does what was planned, and stops at the first step that fails: run again, it goes on.
 func (p *Plan) Apply(ctx context.Context) error {
@@ -265,7 +291,7 @@ func readRecord(root hostfile.Root) (r record, err error) {
 		err = json.Unmarshal(text, &r)
 	}
 	if err != nil {
-		return r, fmt.Errorf("read the record of the installation in %s: %w", recordPath, err)
+		return r, fmt.Errorf("%s can't be read as the record of an installation: %w: move it away and run `wgfleet install` again", root.At(recordPath), err)
 	}
 	return r, nil
 }

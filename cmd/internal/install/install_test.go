@@ -224,6 +224,59 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
+// What nobody stopped is stopped by the next run, or by an uninstallation.
+func TestUnitsAreNotForgotten(t *testing.T) {
+	withPanel := func(o *Options) { o.Panel = true }
+	for _, again := range []func(h *host){
+		func(h *host) {
+			h.bus.fails = "stop " + panelSocket
+			p, err := New(h.with("v1"))
+			require.NoError(t, err)
+			require.Error(t, p.Apply(t.Context()))
+			h.install(h.with("v1"))
+		},
+		func(h *host) {
+			h.install(h.with("v1", func(o *Options) { o.NoStart = true }))
+			require.True(t, h.bus.active[panelSocket])
+			h.install(h.with("v1"))
+		},
+		func(h *host) {
+			h.install(h.with("v1", func(o *Options) { o.NoStart = true }))
+			p, err := Uninstall(h.with("v1"))
+			require.NoError(t, err)
+			require.NoError(t, p.Apply(t.Context()))
+		},
+	} {
+		h := newHost(t)
+		h.install(h.with("v1", withPanel))
+		require.True(t, h.bus.active[panelSocket] && h.bus.enabled[panelSocket])
+		again(h)
+		require.False(t, h.bus.active[panelSocket] || h.bus.enabled[panelSocket])
+	}
+}
+
+func TestPlacesThatAreRefused(t *testing.T) {
+	h := newHost(t)
+	_, err := New(h.with("v1", func(o *Options) { o.Root = "/nowhere" }))
+	require.EqualError(t, err, "/nowhere is no folder: expected the root of a system")
+	_, err = Uninstall(h.with("v1", func(o *Options) { o.Root = "/nowhere" }))
+	require.Error(t, err)
+
+	h.install(h.with("v1", func(o *Options) { o.Systemd = nil }))
+	info, err := os.Stat(filepath.Join(h.root, "etc"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o755), info.Mode().Perm())
+	require.NoError(t, os.WriteFile(filepath.Join(h.root, recordPath), []byte("bad"), 0o600))
+	_, err = New(h.with("v1"))
+	require.ErrorContains(t, err, "move it away and run `wgfleet install` again")
+
+	moved := newHost(t)
+	require.NoError(t, os.MkdirAll(filepath.Join(moved.root, "/var/lib/wgfleet"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(moved.root, migrationPath), []byte("{}"), 0o600))
+	_, err = New(moved.with("v1"))
+	require.ErrorContains(t, err, "`wgfleet migrate` set this host up")
+}
+
 // A package brings its own units and program.
 func TestBesideAPackage(t *testing.T) {
 	h := newHost(t)

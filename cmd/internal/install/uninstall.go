@@ -11,14 +11,11 @@ import (
 
 // Uninstall plans to take away what New's plans brought.
 func Uninstall(o Options) (*Plan, error) {
-	if o.Progress == nil {
-		o.Progress = func(string) {}
-	}
-	old, err := readRecord(o.Root)
+	p, err := begin(o)
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{o: o, old: old}
+	o, old := p.o, p.old
 	if len(old.Files)+len(old.Units) == 0 {
 		return p, nil
 	}
