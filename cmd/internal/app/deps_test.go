@@ -44,7 +44,7 @@ var rooms = map[string][]string{
 	"panel/notify":              {"panel/event", "store"},
 	"panel/policy":              {},
 	"panel/web":                 {"panel", "panel/drift", "panel/event", "panel/notify", "panel/policy", "agent"},
-	"cmd/internal/app":          {"engine/...", "agent/...", "store", "store/backup", "panel/..."},
+	"cmd/internal/app":          {"cmd/internal/hostfile", "engine/...", "agent/...", "store", "store/backup", "panel/..."},
 	"cmd/internal/fleet":        {"engine/...", "agent", "cmd/internal/..."},
 	"cmd/internal/panelclient":  {},
 	"cmd/internal/hostfile":     {},

@@ -39,7 +39,8 @@ func listen(ctx context.Context, host string, port int, hostKey, portKey string)
 	return l, nil
 }
 
-// listen takes the socket of that name from systemd, whose unit then says where it is, or binds the role's port.
+// listen takes the socket of that name from systemd, or binds the role's port. A socket that is elsewhere than the
+// settings say is refused: who limits a role to an address must not find it open to all.
 func (p *process) listen(ctx context.Context, name, host string, port int, hostKey, portKey string) (net.Listener, error) {
 	l := p.sockets[name]
 	if l == nil {
@@ -47,11 +48,22 @@ func (p *process) listen(ctx context.Context, name, host string, port int, hostK
 	}
 	delete(p.sockets, name)
 	p.log.Info("systemd listens for this role", slog.String("role", name), slog.String("address", l.Addr().String()))
-	if got := int(addrOf(l).Port()); got != port && port != 0 {
-		p.log.Warn("the socket's unit says another port than the setting, and is what counts: make both the same",
-			slog.String("setting", settingOf(portKey).env), slog.Int("is", port), slog.Int("socket", got))
+	at := addrOf(l)
+	if port != 0 && port != int(at.Port()) || !within(ctx, at.Addr(), host) {
+		l.Close() // systemd keeps its own
+		return nil, fmt.Errorf("systemd listens on %s for the %s, and the settings say %s: make %s and %s agree with the socket's unit, or run `wgfleet install` again",
+			at, name, net.JoinHostPort(host, strconv.Itoa(port)), settingOf(hostKey).env, settingOf(portKey).env)
 	}
 	return l, nil
+}
+
+// within reports whether who listens on that address is reached by no more ways than on the host of a setting.
+func within(ctx context.Context, a netip.Addr, host string) bool {
+	allowed, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	return err == nil && slices.ContainsFunc(allowed, func(h netip.Addr) bool {
+		h = h.Unmap()
+		return h == a || h.IsUnspecified() && (h.Is6() || a.Is4())
+	})
 }
 
 // closeSockets lets go of those that no role took.

@@ -415,6 +415,13 @@ func TestSeed(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, files, 2)
 
+	// What went away does not come back as another identity.
+	require.NoError(t, os.Remove(path))
+	r := start(t, dir, environ...)
+	require.NoError(t, r.stop())
+	require.NoFileExists(t, path)
+	require.Contains(t, r.log.String(), "its file is gone")
+
 	_, err = tryStart(t, t.TempDir(), "WG_AGENT_SECRET=0123456789abcdef", "WGFLEET_SEED_DIR=/nowhere")
 	require.ErrorContains(t, err, "WGFLEET_SEED_DIR: open /nowhere")
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/wgfleet/wgfleet/agent"
+	"github.com/wgfleet/wgfleet/cmd/internal/hostfile"
 )
 
 const (
@@ -82,28 +83,5 @@ func keptSecret(dataDir, name string) (value string, made bool, err error) {
 		return "", false, fmt.Errorf("read a kept secret: %w", err)
 	}
 	value = string(agent.NewSecret())
-	return value, true, keepSecret(dataDir, name, value)
-}
-
-// keepSecret writes a secret for its owner alone; the file is whole or not there.
-func keepSecret(dataDir, name, value string) error {
-	f, err := os.CreateTemp(dataDir, name+".*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("keep a secret: %w", err)
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // after the rename there is nothing to remove
-	_, err = f.WriteString(value + "\n")
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dataDir, name))
-	}
-	if err != nil {
-		return fmt.Errorf("keep a secret: %w", err)
-	}
-	return nil
+	return value, true, hostfile.Root("").Replace(path, value+"\n", 0o600)
 }

@@ -9,12 +9,17 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/wgfleet/wgfleet/cmd/internal/hostfile"
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/wgquick"
 )
 
-// seed copies the wg-quick files to begin with, and makes the private key of one that has none. One that is there already is left as it is, whatever
-// the seed says by now: it is the agent's, and holds the peers.
+// seededFolder, in the data folder, has an empty file for each one that was copied.
+const seededFolder = "seeded"
+
+// seed copies the wg-quick files to begin with, and makes the private key of one that has none. That is done once for each
+// name: one that is there is the agent's and holds the peers, and one that went away meanwhile, deleted or lost, must not
+// come back as another identity.
 func (p *process) seed() error {
 	if p.SeedDir == "" {
 		return nil
@@ -23,8 +28,10 @@ func (p *process) seed() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", settingOf(keySeedDir).env, err)
 	}
-	if err := os.MkdirAll(p.ConfDir, 0o700); err != nil {
-		return fmt.Errorf("the folder of the wg-quick files: %w", err)
+	for _, dir := range []string{p.ConfDir, p.file(seededFolder)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("copy the files to begin with: %w", err)
+		}
 	}
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), ".conf") {
@@ -38,9 +45,14 @@ func (p *process) seed() error {
 }
 
 func (p *process) seedFile(name string) error {
-	path := filepath.Join(p.ConfDir, name)
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+	const host = hostfile.Root("")
+	mark := filepath.Join(p.file(seededFolder), name)
+	if _, err := os.Lstat(mark); !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	path := filepath.Join(p.ConfDir, name)
+	if _, err := os.Lstat(path); err == nil {
+		return host.Replace(mark, "", 0o600)
 	}
 	text, err := os.ReadFile(filepath.Join(p.SeedDir, name))
 	if err != nil {
@@ -60,6 +72,9 @@ func (p *process) seedFile(name string) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	if err := host.New(path, string(f.Bytes()), 0o600); err != nil {
+		return err
+	}
 	p.log.Info("a file to begin with was copied", slog.String("file", path), slog.Bool("key_made", !has))
-	return keepSecret(p.ConfDir, name, strings.TrimRight(string(f.Bytes()), "\n"))
+	return host.Replace(mark, "", 0o600)
 }

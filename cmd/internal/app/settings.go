@@ -78,7 +78,7 @@ var settings = []setting{
 	{keyUp, "WGFLEET_UP", "up", "auto", text, "interfaces to bring up at the start: auto, all, none or a comma list of names"},
 	{keyDownOnExit, "WGFLEET_DOWN_ON_EXIT", "down-on-exit", "false", toggle, "take the kernel interfaces made here down, hooks included, when wgfleet stops; with tun and netstack interfaces always go down with it"},
 	{keyConfDir, "WGFLEET_CONF_DIR", "conf-dir", "", text, "folder of the wg-quick files (default /etc/wireguard; without privileges, wireguard in the data folder)"},
-	{keySeedDir, "WGFLEET_SEED_DIR", "seed-dir", "", text, "folder of wg-quick files to begin with: at the start, those that the folder of the wg-quick files lacks are copied into it, with a new private key where they have none"},
+	{keySeedDir, "WGFLEET_SEED_DIR", "seed-dir", "", text, "folder of wg-quick files to begin with: each is copied once into the folder of the wg-quick files, with a new private key where it has none, unless one of its name is there"},
 	{keyDataDir, "WGFLEET_DATA_DIR", "data-dir", "", text, "data folder (default $STATE_DIRECTORY, else /var/lib/wgfleet as root, else ~/.local/state/wgfleet)"},
 	{keyUAPIDir, "WGFLEET_UAPI_DIR", "uapi-dir", "", text, "folder of the UAPI sockets with the netstack backend (default none)"},
 	{keyLogLevel, "WG_AGENT_LOG_LEVEL", "log-level", "INFO", text, "DEBUG, INFO, WARNING or ERROR"},

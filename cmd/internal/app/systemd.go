@@ -10,6 +10,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/coreos/go-systemd/v22/journal"
 )
 
 // The names of sockets that systemd may listen on for us: FileDescriptorName= of a socket unit.
@@ -51,7 +52,10 @@ func take(sockets map[string]net.Listener, f *os.File) error {
 }
 
 // toJournal reports whether systemd keeps what the process prints: see systemd.exec(5).
-func toJournal() bool { return os.Getenv("JOURNAL_STREAM") != "" }
+func toJournal() bool {
+	is, err := journal.StdoutIsJournalStream()
+	return is && err == nil
+}
 
 // service tells systemd how the process is, where its unit asks for that (Type=notify): see
 // sd_notify(3).

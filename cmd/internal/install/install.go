@@ -78,6 +78,7 @@ type Plan struct {
 	old   record // of the installation before; empty for none
 	new   record
 	steps []func(context.Context) error
+	moved map[string]bool // sockets that listen elsewhere from now on
 }
 
 // New looks at the host and plans. It changes nothing.
@@ -109,9 +110,10 @@ func New(o Options) (*Plan, error) {
 	if err := p.unitFiles(); err != nil {
 		return nil, err
 	}
-	if err := p.settings(); err != nil {
+	if err := p.listen(); err != nil {
 		return nil, err
 	}
+	p.settings()
 	p.leftover()
 	if o.Systemd != nil {
 		p.run()
@@ -135,7 +137,7 @@ func begin(o Options) (*Plan, error) {
 		return nil, fmt.Errorf("%s is no folder: expected the root of a system", o.Root)
 	}
 	old, err := readRecord(o.Root)
-	return &Plan{o: o, old: old}, err
+	return &Plan{o: o, old: old, moved: map[string]bool{}}, err
 }
 
 // Units are those that start the service, for systemctl.
@@ -218,17 +220,16 @@ func (p *Plan) unit(text, path, name string) error {
 }
 
 // settings are the administrator's from the moment that they are there.
-func (p *Plan) settings() error {
+func (p *Plan) settings() {
 	if !p.exists(envPath) {
 		p.step("write "+envPath+", for settings", func(context.Context) error { return p.o.Root.New(envPath, envText, 0o600) })
 	}
 	if p.o.NoAgent || p.exists(secretPath) {
-		return nil
+		return
 	}
 	p.step("make a secret for the agent in "+secretPath+", for root alone", func(context.Context) error {
 		return p.o.Root.New(secretPath, string(agent.NewSecret())+"\n", 0o600)
 	})
-	return nil
 }
 
 // file plans to write one, in place of the one that an earlier installation wrote.
@@ -253,11 +254,16 @@ func (p *Plan) file(text, path, content string, mode fs.FileMode) error {
 	return nil
 }
 
+func (p *Plan) wants(unit string) bool { return slices.Contains(p.new.Units, unit) }
+
 // leftover removes what an earlier installation wrote and this one does not need.
 func (p *Plan) leftover() {
 	for _, w := range p.old.Files {
 		if slices.ContainsFunc(p.new.Files, func(n hostfile.Written) bool { return n.Path == w.Path }) || !p.exists(w.Path) {
 			continue
+		}
+		for _, d := range doors {
+			p.moved[d.unit] = p.moved[d.unit] || w.Path == d.dropIn()
 		}
 		p.step("remove "+w.Path+", which is not needed any more", func(context.Context) error {
 			kept, err := p.o.Root.Remove(w)

@@ -277,6 +277,49 @@ func TestPlacesThatAreRefused(t *testing.T) {
 	require.ErrorContains(t, err, "`wgfleet migrate` set this host up")
 }
 
+// The settings that an administrator made say where the sockets are; a secret has one place.
+func TestSettingsThatAreThere(t *testing.T) {
+	h := newHost(t)
+	set := func(text string) {
+		require.NoError(t, os.MkdirAll(filepath.Join(h.root, etcDir), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(h.root, envPath), []byte(text), 0o600))
+	}
+	set("WG_AGENT_HOST=10.0.0.1\nWG_AGENT_PORT = \"9090\"\n")
+	h.install(h.with("v1"))
+	listen := unitDir + "/wgfleet.socket.d/listen.conf"
+	require.Equal(t, "[Socket]\nListenStream=\nListenStream=10.0.0.1:9090\n", h.read(listen))
+
+	h.bus.done = nil
+	set("WG_AGENT_HOST=::1\n")
+	h.install(h.with("v1"))
+	require.Contains(t, h.read(listen), "=[::1]:8080\n")
+	require.Equal(t, []string{"reload", "stop wgfleet.service", "stop wgfleet.socket", "start wgfleet.socket", "restart wgfleet.service"}, h.bus.done)
+
+	h.bus.done = nil
+	set("WG_AGENT_HOST=::2\n")
+	h.bus.fails = "start wgfleet.socket"
+	p, err := New(h.with("v1"))
+	require.NoError(t, err)
+	require.ErrorContains(t, p.Apply(t.Context()), "where another program has the port")
+	require.True(t, h.bus.active[service], "it carries traffic")
+
+	set("")
+	h.bus.done = nil
+	h.install(h.with("v1"))
+	require.NoFileExists(t, h.root+listen)
+	require.Contains(t, h.bus.done, "start wgfleet.socket", "it is where it was")
+	for text, want := range map[string]string{
+		"WG_AGENT_SECRET=x": "/etc/wgfleet/wgfleet.env sets WG_AGENT_SECRET, and the unit reads the secret from /etc/wgfleet/agent.secret",
+		"WG_AGENT_HOST=vpn": `expected an IP address, for the socket of systemd`,
+	} {
+		set(text)
+		before := h.files()
+		_, err := New(h.with("v2"))
+		require.ErrorContains(t, err, want)
+		require.Equal(t, before, h.files())
+	}
+}
+
 // A package brings its own units and program.
 func TestBesideAPackage(t *testing.T) {
 	h := newHost(t)

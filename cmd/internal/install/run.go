@@ -2,8 +2,8 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 )
 
 // run makes systemd use what was written.
@@ -13,7 +13,7 @@ func (p *Plan) run() {
 		return
 	}
 	for _, unit := range p.old.Units {
-		if !slices.Contains(p.new.Units, unit) {
+		if !p.wants(unit) {
 			p.step("stop and disable "+unit, func(ctx context.Context) error { return p.away(ctx, unit) })
 		}
 	}
@@ -38,14 +38,26 @@ func (p *Plan) away(ctx context.Context, unit string) error {
 // socket starts one. systemd refuses that while the service runs and has the port itself.
 func (p *Plan) socket(ctx context.Context, unit string) error {
 	state, err := p.o.Systemd.State(ctx, unit)
-	if err != nil || state.IsActive() {
+	if err != nil || state.IsActive() && !p.moved[unit] {
+		return err
+	}
+	ran, err := p.o.Systemd.State(ctx, service)
+	if err != nil {
 		return err
 	}
 	if err := p.o.Systemd.Stop(ctx, service); err != nil {
 		return err
 	}
-	if err := p.o.Systemd.Start(ctx, unit); err != nil {
-		return fmt.Errorf("%w; where another program has the port, stop it, or say another one in %s/%s (and in %s)", err, unitDir, unit, envPath)
+	if err := p.o.Systemd.Stop(ctx, unit); err != nil {
+		return err
 	}
-	return nil
+	err = p.o.Systemd.Start(ctx, unit)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("%w; where another program has the port, stop it, or say another one in %s and run this again", err, envPath)
+	if ran.IsActive() { // it carried traffic
+		err = errors.Join(err, p.o.Systemd.Start(ctx, service))
+	}
+	return err
 }

@@ -212,8 +212,8 @@ func TestApplyAndUndo(t *testing.T) {
 	require.Equal(t, []string{
 		"reload", "reload", "reload", "stop " + testUnit, "start " + unitName, "disable " + testUnit, "enable " + unitName,
 	}, h.systemd.calls)
-	env := parseEnvFile(h.read(envPath))
-	require.ElementsMatch(t, environment{
+	env := systemd.ParseEnvironment(h.read(envPath))
+	require.ElementsMatch(t, systemd.Environment{
 		"WG_AGENT_SECRET=" + testSecret, "WG_AGENT_HOST=127.0.0.1", fmt.Sprintf("WG_AGENT_PORT=%d", h.port), "WG_AGENT_LOG_LEVEL=WARNING",
 	}, env)
 	for path, mode := range map[string]os.FileMode{envPath: 0o600, envDir: 0o700 | os.ModeDir, recordPath: 0o600, dataDir: 0o700 | os.ModeDir, unitPath: 0o644} {

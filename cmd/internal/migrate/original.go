@@ -17,6 +17,7 @@ import (
 
 	"github.com/wgfleet/wgfleet/agent/client"
 	"github.com/wgfleet/wgfleet/cmd/internal/app"
+	"github.com/wgfleet/wgfleet/cmd/internal/systemd"
 )
 
 // minSecret is the length in bytes below which wgfleet calls a secret short.
@@ -90,7 +91,7 @@ func (p *Plan) folders() []string {
 // readSettings finds what the old agent runs with: its unit's environment, then .env beside main.py
 // or above, as python-dotenv looks for it.
 func (p *Plan) readSettings(context.Context) error {
-	var env environment
+	var env systemd.Environment
 	if p.Unit != nil {
 		var problems []string
 		env, problems = p.o.environ(p.Unit.service)
@@ -113,7 +114,7 @@ func (p *Plan) readSettings(context.Context) error {
 		}
 	}
 	for _, name := range variables {
-		value, given := env.get(name)
+		value, given := env.Get(name)
 		if !given {
 			continue
 		}
@@ -123,7 +124,7 @@ func (p *Plan) readSettings(context.Context) error {
 		if !utf8.ValidString(value) {
 			p.block("%s is not UTF-8, which systemd can't keep: set another", name)
 		}
-		p.environ.set(name, value)
+		p.environ.Set(name, value)
 	}
 	p.judgeSettings()
 	return nil

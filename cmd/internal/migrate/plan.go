@@ -11,9 +11,8 @@ import (
 	"strings"
 
 	"github.com/wgfleet/wgfleet/agent"
-	"github.com/wgfleet/wgfleet/engine"
-
 	"github.com/wgfleet/wgfleet/cmd/internal/systemd"
+	"github.com/wgfleet/wgfleet/engine"
 )
 
 // Outcome is what came of a plan.
@@ -43,7 +42,7 @@ type Plan struct {
 	Outcome    Outcome     `json:"outcome"`
 
 	o       Options
-	environ environment // for the new unit
+	environ systemd.Environment // for the new unit
 	secret  agent.Secret
 	holder  *process // of the agent's port
 	steps   []step
@@ -185,7 +184,7 @@ func (p *Plan) judgeInterfaces(context.Context) error {
 	if value == "" {
 		value = "none"
 	}
-	p.environ.set("WGFLEET_UP", value)
+	p.environ.Set("WGFLEET_UP", value)
 	p.notice("%s is down and stays so: WGFLEET_UP=%s in %s names what comes up at boot", strings.Join(down, ", "), value, envPath)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/wgfleet/wgfleet/cmd/internal/hostfile"
+	"github.com/wgfleet/wgfleet/cmd/internal/systemd"
 	"github.com/wgfleet/wgfleet/engine"
 )
 
@@ -32,7 +33,7 @@ func (p *Plan) makeSteps() {
 		}
 	}
 	p.step("keep a record of what is here in "+recordPath+", for --undo", p.keepRecord)
-	p.addFile("write the settings to "+envPath+", for root alone", envPath, formatEnvFile(p.environ), 0o600)
+	p.addFile("write the settings to "+envPath+", for root alone", envPath, systemd.FormatEnvironment(p.environ), 0o600)
 	p.addFile("write "+unitPath+", which runs `"+p.o.Executable+" serve`", unitPath, p.unitText(), 0o644)
 	if p.Unit != nil && p.Unit.state.IsActive() {
 		helpers := false

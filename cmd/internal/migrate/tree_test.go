@@ -213,8 +213,8 @@ func (f *fakeSystemd) Start(ctx context.Context, unit string) error {
 
 // startOurs runs our agent with the settings that the unit was given.
 func (f *fakeSystemd) startOurs(ctx context.Context) error {
-	env := parseEnvFile(f.read(envPath))
-	secret, _ := env.get("WG_AGENT_SECRET")
+	env := systemd.ParseEnvironment(f.read(envPath))
+	secret, _ := env.Get("WG_AGENT_SECRET")
 	s, err := server.New(server.Options{
 		Backend: f.fake, Attach: f.fake, ConfDir: f.root + confDir, DataDir: f.root + "/state", Secret: agent.Secret(secret),
 		Up: []string{server.UpNone}, Logger: slog.New(slog.DiscardHandler),

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/wgfleet/wgfleet/cmd/internal/systemd"
 )
 
 // unitDirs hold the units of the system, see systemd.unit(5); the first that has a name counts.
@@ -175,14 +177,14 @@ func (o Options) dropIns(name string) ([]assignment, error) {
 }
 
 // environ is what the service is started with, and what is odd about it.
-func (o Options) environ(s service) (env environment, problems []string) {
+func (o Options) environ(s service) (env systemd.Environment, problems []string) {
 	for _, line := range s.values("Service", "Environment") {
 		for _, word := range splitWords(line) {
 			name, value, _ := strings.Cut(word, "=")
 			if strings.Contains(strings.ReplaceAll(value, "%%", ""), "%") && slices.Contains(variables, name) {
 				problems = append(problems, fmt.Sprintf("%s of %s holds a %% that systemd replaces: write its value out", name, s.name))
 			}
-			env.set(name, strings.ReplaceAll(value, "%%", "%"))
+			env.Set(name, strings.ReplaceAll(value, "%%", "%"))
 		}
 	}
 	for _, path := range s.values("Service", "EnvironmentFile") {
@@ -190,9 +192,9 @@ func (o Options) environ(s service) (env environment, problems []string) {
 		text, err := os.ReadFile(o.at(path))
 		switch {
 		case err == nil:
-			for _, kv := range parseEnvFile(string(text)) {
+			for _, kv := range systemd.ParseEnvironment(string(text)) {
 				name, value, _ := strings.Cut(kv, "=")
-				env.set(name, value)
+				env.Set(name, value)
 			}
 		case !optional || !errors.Is(err, fs.ErrNotExist):
 			problems = append(problems, fmt.Sprintf("the EnvironmentFile %s of %s can't be read: mend the unit", path, s.name))

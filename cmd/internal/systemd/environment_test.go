@@ -1,4 +1,4 @@
-package migrate
+package systemd
 
 import (
 	"testing"
@@ -9,7 +9,7 @@ import (
 
 // The expectations are what systemd 252 gives to a service.
 func TestEnvFileIsReadAsSystemdDoes(t *testing.T) {
-	for text, want := range map[string]environment{
+	for text, want := range map[string]Environment{
 		"":                          nil,
 		"A=1\nB=2":                  {"A=1", "B=2"},
 		"# A=1\n; B=2\n\n  C=3":     {"C=3"},
@@ -24,25 +24,13 @@ func TestEnvFileIsReadAsSystemdDoes(t *testing.T) {
 		"A=\"open":                  {"A=open"},
 		"A=1\r\nB=2\r\n":            {"A=1", "B=2"},
 	} {
-		require.Equal(t, want, parseEnvFile(text), text)
+		require.Equal(t, want, ParseEnvironment(text), text)
 	}
 }
 
 func TestEnvFileRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		want := environment{"A=" + rapid.String().Draw(t, "a"), "B=" + rapid.StringOf(rapid.RuneFrom([]rune(" \t\n\r\"'\\$`#;=%x"))).Draw(t, "b")}
-		require.Equal(t, want, parseEnvFile(formatEnvFile(want)))
+		want := Environment{"A=" + rapid.String().Draw(t, "a"), "B=" + rapid.StringOf(rapid.RuneFrom([]rune(" \t\n\r\"'\\$`#;=%x"))).Draw(t, "b")}
+		require.Equal(t, want, ParseEnvironment(FormatEnvironment(want)))
 	})
-}
-
-func TestSplitWords(t *testing.T) {
-	for text, want := range map[string][]string{
-		"":                     nil,
-		"  A=1\tB=2 ":          {"A=1", "B=2"},
-		`"A=x y" 'B=z "w"' C=`: {"A=x y", `B=z "w"`, "C="},
-		`A=a\ b "B=\"q\""`:     {"A=a b", `B="q"`},
-		`A="" ""`:              {"A=", ""},
-	} {
-		require.Equal(t, want, splitWords(text), text)
-	}
 }

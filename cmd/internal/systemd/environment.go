@@ -1,14 +1,15 @@
-package migrate
+package systemd
 
 import (
 	"slices"
 	"strings"
 )
 
-// environment is a list of KEY=VALUE; a name stands in it once.
-type environment []string
+// Environment is a list of KEY=VALUE; a name stands in it once.
+type Environment []string
 
-func (e environment) get(name string) (string, bool) {
+// Get returns the value of a name.
+func (e Environment) Get(name string) (string, bool) {
 	for _, kv := range e {
 		if k, v, _ := strings.Cut(kv, "="); k == name {
 			return v, true
@@ -17,7 +18,8 @@ func (e environment) get(name string) (string, bool) {
 	return "", false
 }
 
-func (e *environment) set(name, value string) {
+// Set gives a name its value, in place of the one that it may have.
+func (e *Environment) Set(name, value string) {
 	*e = slices.DeleteFunc(*e, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
 	*e = append(*e, name+"="+value)
 }
@@ -25,10 +27,10 @@ func (e *environment) set(name, value string) {
 // inQuotes are the characters that a backslash can precede between double quotes.
 const inQuotes = "\"\\`$"
 
-// parseEnvFile reads what EnvironmentFile= of systemd.exec(5) reads, as src/basic/env-file.c does:
+// ParseEnvironment reads what EnvironmentFile= of systemd.exec(5) reads, as src/basic/env-file.c does:
 // quoted and unquoted parts of a value add up, nothing is expanded, a comment begins a line.
-func parseEnvFile(text string) environment {
-	var out environment
+func ParseEnvironment(text string) Environment {
+	var out Environment
 	for rest := text; ; {
 		rest = strings.TrimLeft(rest, " \t\r\n")
 		if rest == "" {
@@ -42,7 +44,7 @@ func parseEnvFile(text string) environment {
 		}
 		var value string
 		value, rest = envValue(rest[equals+1:])
-		out.set(strings.TrimRight(line[:equals], " \t\r"), value)
+		out.Set(strings.TrimRight(line[:equals], " \t\r"), value)
 	}
 }
 
@@ -113,8 +115,8 @@ func envPlain(s string) (value, rest string) {
 	return b.String()[:keep], ""
 }
 
-// formatEnvFile is what parseEnvFile reads, and a shell too.
-func formatEnvFile(e environment) string {
+// FormatEnvironment is what ParseEnvironment reads, and a shell too.
+func FormatEnvironment(e Environment) string {
 	var b strings.Builder
 	for _, kv := range e {
 		name, value, _ := strings.Cut(kv, "=")
@@ -128,38 +130,4 @@ func formatEnvFile(e environment) string {
 		b.WriteString("\"\n")
 	}
 	return b.String()
-}
-
-// splitWords splits a value of a unit file as systemd.service(5) does for what we look for: at white
-// space, with quotes, and with a backslash before any character.
-func splitWords(s string) []string {
-	var words []string
-	var b strings.Builder
-	var quote byte
-	inWord := false
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '\\' && i+1 < len(s):
-			i++
-			b.WriteByte(s[i])
-			inWord = true
-		case quote != 0 && c == quote:
-			quote = 0
-		case quote == 0 && (c == '"' || c == '\''):
-			quote, inWord = c, true
-		case quote == 0 && (c == ' ' || c == '\t'):
-			if inWord {
-				words = append(words, b.String())
-			}
-			b.Reset()
-			inWord = false
-		default:
-			b.WriteByte(c)
-			inWord = true
-		}
-	}
-	if inWord {
-		words = append(words, b.String())
-	}
-	return words
 }
