@@ -86,8 +86,11 @@ func (s *Server) ID() string { return s.identity.id }
 // Handler returns the API.
 func (s *Server) Handler() http.Handler { return s }
 
-// NewHTTPServer returns a server of the agent's API with the limits that it needs. Its Shutdown lets go who
-// waits for a change, for good. The caller sets TLS and listens.
+// LetGo answers who waits for a change, now and from now on.
+func (s *Server) LetGo() { s.letGo() }
+
+// NewHTTPServer returns a server of the agent's API with the limits that it needs. Its Shutdown calls LetGo. The caller
+// sets TLS and listens.
 func NewHTTPServer(s *Server, logger *slog.Logger) *http.Server {
 	h := &http.Server{
 		Handler:           s.Handler(),

@@ -136,8 +136,7 @@ func (p *process) ownDoor(ctx context.Context, s *server.Server) (string, error)
 
 func (p *process) serveAgent(s *server.Server, l net.Listener) {
 	h := server.NewHTTPServer(s, p.log)
-	p.cleanups.add("the agent's requests", stopHTTP(h))
-	p.tasks.Go(func() error { return serve(h, l) })
+	p.serve("the agent's requests", h, l, s.LetGo)
 }
 
 func closeListener(l net.Listener) func(context.Context) error {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -19,9 +18,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// httpStopWithin is how long requests in flight may take once the process stops.
-const httpStopWithin = 3 * time.Second
 
 // listen binds a role's port; its errors name the settings. The address need not be on this host yet: a
 // role may start before the network does.
@@ -183,25 +179,4 @@ func (k *keptCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return nil, fmt.Errorf("read the certificate: %w", err)
 	}
 	return k.current, nil
-}
-
-// serve runs s on l until it is shut down.
-func serve(s *http.Server, l net.Listener) error {
-	err := s.Serve(l)
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return fmt.Errorf("serve on %s: %w", l.Addr(), err)
-}
-
-// stopHTTP lets requests in flight finish for a moment and then cuts them off.
-func stopHTTP(s *http.Server) func(context.Context) error {
-	return func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, httpStopWithin)
-		defer cancel()
-		if err := s.Shutdown(ctx); err != nil {
-			return s.Close()
-		}
-		return nil
-	}
 }

@@ -60,8 +60,7 @@ func (p *process) startPanel(ctx context.Context, local string) error {
 	}
 	p.ready.PanelURL = anyURL(l, scheme)
 	h := p.newPanelHTTP(role)
-	p.cleanups.add("the panel's requests", stopHTTP(h))
-	p.tasks.Go(func() error { return serve(h, l) })
+	p.serve("the panel's requests", h, l, role.endStreams)
 	p.doors = append(p.doors, door{l, p.ready.PanelURL + "/api/health"})
 	var host localHost
 	run := role.now()
@@ -160,19 +159,20 @@ func (p *process) newAPI(service *panel.Service, restorer web.Restorer) (*web.Se
 }
 
 func (p *process) newPanelHTTP(role *panelRole) *http.Server {
-	h := &http.Server{
+	return &http.Server{
 		Handler:           role,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       bodyTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
-	h.RegisterOnShutdown(func() {
-		if run := role.now(); run != nil {
-			run.api.EndStreams()
-		}
-	})
-	return h
+}
+
+// endStreams ends what the API's followers wait for.
+func (r *panelRole) endStreams() {
+	if run := r.now(); run != nil {
+		run.api.EndStreams()
+	}
 }
 
 func (p *process) panelRateLimit() web.RateLimit {
