@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -206,12 +207,21 @@ func passphraseOf(form *multipart.Reader) (panel.Passphrase, error) {
 	switch {
 	case err != nil:
 		return "", errUpload
-	case len(text) == 0:
-		return "", panel.Invalid("passphrase", "is needed")
 	case len(text) > most:
 		return "", panel.Invalid("passphrase", "is longer than %d bytes", most)
 	}
+	if text = line(text); len(text) == 0 {
+		return "", panel.Invalid("passphrase", "is needed")
+	}
 	return panel.Passphrase(text), nil
+}
+
+// line is a text without the end of its line, which curl's -F 'passphrase=<FILE' sends along.
+func line(text []byte) []byte {
+	if cut, ok := bytes.CutSuffix(text, []byte("\n")); ok {
+		return bytes.TrimSuffix(cut, []byte("\r"))
+	}
+	return text
 }
 
 // upload is a body that may be long, if only it goes on, and remembers why it ended.

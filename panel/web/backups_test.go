@@ -83,7 +83,15 @@ func TestRestoreReadsAForm(t *testing.T) {
 	require.Equal(t, fakeBackup, h.fake.restored)
 	golden(t, "restored.json", r.Data)
 
+	for _, end := range []string{"\n", "\r\n"} {
+		h.fake.restored = ""
+		r = h.do(http.MethodPost, "/api/restore", adminToken, form("passphrase", fakePassphrase+end, "backup", fakeBackup))
+		require.Equal(t, http.StatusOK, r.Code, r.Body)
+		require.Equal(t, fakeBackup, h.fake.restored, "the passphrase came out of a file of one line")
+	}
+
 	h.fake.restored = ""
+	h.server.limits, _ = newLimits(RateLimit{Off: true}, h.now)
 	whole := form("passphrase", fakePassphrase, "backup", fakeBackup)
 	for _, tt := range []struct {
 		name, body string
@@ -91,6 +99,8 @@ func TestRestoreReadsAForm(t *testing.T) {
 		message    string
 	}{
 		{"wrong passphrase", form("passphrase", "another", "backup", fakeBackup), 422, "passphrase: does not open this backup"},
+		{"two lines", form("passphrase", fakePassphrase+"\n\n", "backup", fakeBackup), 422, "passphrase: does not open this backup"},
+		{"a line of nothing", form("passphrase", "\n", "backup", fakeBackup), 422, "passphrase: is needed"},
 		{"no passphrase", form("passphrase", "", "backup", fakeBackup), 422, "passphrase: is needed"},
 		{"endless passphrase", form("passphrase", strings.Repeat("x", 5000), "backup", fakeBackup), 422, "passphrase: is longer than 4096 bytes"},
 		{"the other way round", form("backup", fakeBackup, "passphrase", fakePassphrase), 400, errForm.message},

@@ -226,6 +226,7 @@ func TestPassphraseOfANewBackup(t *testing.T) {
 	for p, want := range map[Passphrase]error{
 		"": ErrNoPassphrase, "short": ErrShortPassphrase, "elevenchars": ErrShortPassphrase, "twelve chars": nil,
 		"ünïcödé äöü": ErrShortPassphrase, "ünïcödé äöü!": nil,
+		"twelve chars\n": ErrLinesPassphrase, "twelve\r chars": ErrLinesPassphrase,
 	} {
 		require.ErrorIs(t, p.Check(), want, "%d bytes", len(p))
 		_, err := NewWriter(io.Discard, p, header)

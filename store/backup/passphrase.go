@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -14,6 +15,7 @@ const MinPassphrase = 12
 // What a new backup's passphrase may not be.
 var (
 	ErrNoPassphrase    = errors.New("no passphrase was given: a backup is never written without one")
+	ErrLinesPassphrase = errors.New("the passphrase has more than one line")
 	ErrShortPassphrase = fmt.Errorf("the passphrase is too short: %d characters or more, for example six words drawn at random", MinPassphrase)
 )
 
@@ -27,6 +29,8 @@ func (p Passphrase) Check() error {
 		return ErrNoPassphrase
 	case n < MinPassphrase:
 		return ErrShortPassphrase
+	case strings.ContainsAny(string(p), "\r\n"):
+		return ErrLinesPassphrase // a file of one line, and a form made of it, could not say it
 	}
 	return nil
 }
