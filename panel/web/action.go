@@ -64,6 +64,13 @@ type answer[D any] struct {
 	next    string // cursor of the next page
 }
 
+func (a answer[D]) write(c *gin.Context) error {
+	if a.next != "" {
+		c.Header("X-Next-Cursor", a.next)
+	}
+	return writeJSON(c, http.StatusOK, envelope{Status: true, Message: a.message, Data: a.data})
+}
+
 // op makes an action of a typed handler, so that the description can't say other types.
 func op[B, D any](h func(c *gin.Context, in B) (answer[D], error)) action {
 	return newAction(h, false)
@@ -87,10 +94,7 @@ func newAction[B, D any](h func(c *gin.Context, in B) (answer[D], error), option
 		if err != nil {
 			return err
 		}
-		if out.next != "" {
-			c.Header("X-Next-Cursor", out.next)
-		}
-		return writeJSON(c, http.StatusOK, envelope{Status: true, Message: out.message, Data: out.data})
+		return out.write(c)
 	}
 	return a
 }
@@ -129,16 +133,13 @@ func opFile[B any](media string, h func(c *gin.Context, in B) error) action {
 
 // opForm is an action whose body is a form that B describes; h reads it.
 func opForm[B, D any](h func(c *gin.Context) (answer[D], error)) action {
-	a := newAction(func(c *gin.Context, _ none) (answer[D], error) { return h(c) }, false)
-	a.body, a.form = reflect.TypeFor[B](), true
-	a.run = func(c *gin.Context) error {
+	return action{body: reflect.TypeFor[B](), data: reflect.TypeFor[D](), form: true, run: func(c *gin.Context) error {
 		out, err := h(c)
 		if err != nil {
 			return err
 		}
-		return writeJSON(c, http.StatusOK, envelope{Status: true, Message: out.message, Data: out.data})
-	}
-	return a
+		return out.write(c)
+	}}
 }
 
 // envelope is every JSON answer.

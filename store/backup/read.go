@@ -67,7 +67,7 @@ func newReader(opened io.Reader, src *source) (*Reader, error) {
 	b := &Reader{from: bufio.NewReaderSize(opened, maxJSON), source: src, digest: NewDigest()}
 	line, err := b.from.ReadSlice('\n')
 	if err != nil {
-		return nil, b.broken(err)
+		return nil, b.broken()
 	}
 	if err := json.Unmarshal(line, &b.header); err != nil || b.header.Format < 1 || b.header.Schema < 1 {
 		return nil, ErrNotBackup // of age, but of something else
@@ -88,7 +88,7 @@ func (b *Reader) Next() (key string, value []byte, err error) {
 	}
 	var lengths [8]byte
 	if _, err := io.ReadFull(b.from, lengths[:]); err != nil {
-		return "", nil, b.broken(err)
+		return "", nil, b.broken()
 	}
 	nk, nv := binary.BigEndian.Uint32(lengths[:]), binary.BigEndian.Uint32(lengths[4:])
 	if nk == 0 {
@@ -125,7 +125,7 @@ func (b *Reader) end(length uint32) error {
 		return fmt.Errorf("%w: its records are not those that it says", ErrDamaged)
 	}
 	if _, err := b.from.ReadByte(); !errors.Is(err, io.EOF) {
-		return b.broken(err)
+		return b.broken()
 	}
 	b.sum = Summary{Header: b.header, Records: says.Records, SHA256: says.SHA256}
 	b.ended = true
@@ -136,17 +136,17 @@ func (b *Reader) end(length uint32) error {
 func (b *Reader) take(n int64) ([]byte, error) {
 	var buf bytes.Buffer
 	if _, err := io.CopyN(&buf, b.from, n); err != nil {
-		return nil, b.broken(err)
+		return nil, b.broken()
 	}
 	return slices.Clip(buf.Bytes()), nil
 }
 
-// broken tells a source that failed from a file that is not whole.
-func (b *Reader) broken(error) error {
+// broken tells a source that failed from a file that is not whole. What age and io say of it is of their insides.
+func (b *Reader) broken() error {
 	if b.source != nil && b.source.failed != nil {
 		return b.source.failed
 	}
-	return ErrDamaged // what age and io say of it is of their insides
+	return ErrDamaged
 }
 
 // Verify reads a backup to its end.
