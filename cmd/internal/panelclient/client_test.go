@@ -48,7 +48,8 @@ func TestRefusals(t *testing.T) {
 		body, want string
 	}{
 		{401, `{"status":false,"message":"no key"}`, "no key: set WGFLEET_API_KEY or give --api-key-file"},
-		{403, `{"status":false,"message":"refused."}`, "refused: this needs a key with the role admin"},
+		{403, `{"status":false,"message":"This needs the key of an administrator; yours may only read."}`, "This needs the key of an administrator; yours may only read"},
+		{403, `{"status":false,"message":"A backup's passphrase may come only over TLS."}`, "A backup's passphrase may come only over TLS"},
 		{404, `{"status":false,"message":"there is no node"}`, "there is no node"},
 		{409, `{"status":false,"message":""}`, "the panel answered Conflict"},
 		{422, `{"status":false,"message":"invalid","data":[{"field":"mtu","error":"too small"}]}`, "invalid; mtu: too small"},

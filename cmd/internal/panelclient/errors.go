@@ -39,8 +39,6 @@ func (e *APIError) Error() string {
 	switch e.Status {
 	case http.StatusUnauthorized:
 		return text + ": set WGFLEET_API_KEY or give --api-key-file (the panel's host keeps admin.key in its data folder)"
-	case http.StatusForbidden:
-		return text + ": this needs a key with the role admin"
 	case http.StatusTooManyRequests:
 		return text + ": try again in " + e.RetryAfter + " s"
 	case http.StatusUnprocessableEntity:
