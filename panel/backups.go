@@ -32,11 +32,11 @@ func (s *Service) Backup(ctx context.Context, w io.Writer, p Passphrase) (Backup
 	}
 	sum, err := store.Export(ctx, s.o.Store, to)
 	e := event.Event{
-		Kind: event.BackupMade, Severity: event.Info, Actor: event.ActorOf(ctx),
+		Kind: event.BackupMade, Severity: event.Warning, Actor: event.ActorOf(ctx),
 		Message: fmt.Sprintf("a backup of everything was handed out: %d records, SHA-256 %s", sum.Records, sum.SHA256),
 	}
 	if err != nil {
-		e.Severity, e.Message = event.Warning, "a backup of everything was begun and not finished: "+err.Error()
+		e.Message = "a backup of everything was begun and not finished: " + err.Error()
 	}
 	s.append(context.WithoutCancel(ctx), e)
 	return sum, err
@@ -75,53 +75,53 @@ func (s *Service) Restored(ctx context.Context, sum BackupSummary) {
 // changed and that has no peers.
 func (s *Service) Replaceable(ctx context.Context) error {
 	var found holdings
-	err := s.o.Store.View(ctx, func(tx store.Tx) (err error) {
-		found, err = holdingsOf(tx)
-		return err
+	err := s.o.Store.View(ctx, func(tx store.Tx) error {
+		found = holdingsOf(tx)
+		return found.err
 	})
 	if err != nil {
 		return err
 	}
 	channels, _, err := s.notifier.Channels(ctx, 0, "")
-	if err != nil {
-		return ofNotify(err)
+	found.add(len(channels), ofNotify(err), "notification channel", "notification channels")
+	if found.err != nil || len(found.names) == 0 {
+		return found.err
 	}
-	found.add(len(channels), "notification channel", "notification channels")
-	if len(found) == 0 {
-		return nil
-	}
-	return &refusal{kind: ErrNotEmpty, reason: "this panel is not empty, it has " + strings.Join(found, ", ") +
+	return &refusal{kind: ErrNotEmpty, reason: "this panel is not empty, it has " + strings.Join(found.names, ", ") +
 		": a backup is restored into a new one (`wgfleet serve --panel` with an empty data folder), or once these are deleted"}
 }
 
-// holdings name what somebody made, each with its number.
-type holdings []string
+// holdings name what somebody made, each with its number. They keep the first error.
+type holdings struct {
+	names []string
+	err   error
+}
 
-func (h *holdings) add(n int, one, many string) {
+func (h *holdings) add(n int, err error, one, many string) {
+	if h.err == nil {
+		h.err = err
+	}
 	if n > 0 {
-		*h = append(*h, counted(n, one, many))
+		h.names = append(h.names, counted(n, one, many))
 	}
 }
 
 // holdingsOf are all but the channels.
-func holdingsOf(tx store.Tx) (h holdings, err error) {
+func holdingsOf(tx store.Tx) (h holdings) {
 	nodes, peers, err := nodesMade(tx)
-	if err != nil {
-		return nil, err
-	}
-	groups, err := countRows(tx, groupTable, nil)
-	templates, err2 := countRows(tx, templateTable, nil)
-	rules, err3 := countRows(tx, ruleTable, nil)
-	policies, err4 := countRows(tx, policyTable, func(r policyRecord) bool { return r != (policyRecord{}) })
-	keys, err5 := countRows(tx, keyTable, func(r keyRecord) bool { return r.ID != adminKeyName })
-	h.add(nodes, "node", "nodes")
-	h.add(peers, "peer", "peers")
-	h.add(groups, "group", "groups")
-	h.add(templates, "template", "templates")
-	h.add(rules, "rule", "rules")
-	h.add(policies, "policy", "policies")
-	h.add(keys, "API key", "API keys")
-	return h, errors.Join(err, err2, err3, err4, err5)
+	h.add(nodes, err, "node", "nodes")
+	h.add(peers, err, "peer", "peers")
+	n, err := countRows(tx, groupTable, nil)
+	h.add(n, err, "group", "groups")
+	n, err = countRows(tx, templateTable, nil)
+	h.add(n, err, "template", "templates")
+	n, err = countRows(tx, ruleTable, nil)
+	h.add(n, err, "rule", "rules")
+	n, err = countRows(tx, policyTable, func(r policyRecord) bool { return r != (policyRecord{}) })
+	h.add(n, err, "policy", "policies")
+	n, err = countRows(tx, keyTable, func(r keyRecord) bool { return r.ID != adminKeyName })
+	h.add(n, err, "API key", "API keys")
+	return h
 }
 
 func nodesMade(tx store.Tx) (nodes, peers int, err error) {

@@ -52,6 +52,7 @@ func TestBackupIsToldWithWhoTookIt(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, events, 1)
 	require.Equal(t, event.BackupMade, events[0].Kind)
+	require.Equal(t, event.Warning, events[0].Severity, "for channels that hear of little")
 	require.Equal(t, "alice", events[0].Actor.Name)
 	require.Contains(t, events[0].Message, sum.SHA256)
 
