@@ -88,7 +88,7 @@ func (p *process) newPanelRole(ctx context.Context, local string) (*panelRole, e
 	if err != nil {
 		return nil, err
 	}
-	role := &panelRole{p: p, ctx: ctx, master: master, local: local}
+	role := &panelRole{p: p, ctx: ctx, master: master, local: local, settleWithin: settleWithin}
 	if role.run, err = p.openPanel(ctx, master, role); err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (p *process) newPanelHTTP(role *panelRole) *http.Server {
 // endStreams ends what the API's followers wait for.
 func (r *panelRole) endStreams() {
 	if run := r.now(); run != nil {
-		run.api.EndStreams()
+		run.apiNow().EndStreams()
 	}
 }
 

@@ -26,7 +26,10 @@ type panelRole struct {
 	master store.MasterKey
 	local  string // where this host's agent answers; "" for none
 
-	swap sync.Mutex // held while a panel is put in another's place, and for good once the role has stopped
+	settleWithin time.Duration
+
+	making sync.Mutex // held while a store is made of a backup
+	swap   sync.Mutex // held while a panel is put in another's place, and for good once the role has stopped
 
 	mu   sync.Mutex    // protects the next two
 	run  *panelRun     // nil: none could be brought up
@@ -81,6 +84,10 @@ func (r *panelRole) Restorable(ctx context.Context) error {
 // Restore implements web.Restorer. Its request is one of the panel's that it replaces.
 func (r *panelRole) Restore(ctx context.Context, from io.Reader, p panel.Passphrase) (panel.BackupSummary, error) {
 	var none panel.BackupSummary
+	if !r.making.TryLock() {
+		return none, fmt.Errorf("%w: another backup is being restored", panel.ErrUnavailable)
+	}
+	defer r.making.Unlock()
 	b, err := panel.OpenBackup(from, p)
 	if err != nil {
 		return none, err
@@ -106,14 +113,14 @@ func (r *panelRole) replace(ctx context.Context, made *store.Restored) error {
 	defer r.swap.Unlock()
 	old, open := r.shutDoor()
 	defer open()
-	bounded, cancel := context.WithTimeout(ctx, settleWithin)
+	bounded, cancel := context.WithTimeout(ctx, r.settleWithin)
 	defer cancel()
-	old.api.EndStreams()
+	old.apiNow().EndStreams()
 	if err := old.settle(bounded, 1); err != nil {
-		return errors.Join(fmt.Errorf("%w: other requests did not end within %v, try again", panel.ErrUnavailable, settleWithin), r.reopen(old))
+		return errors.Join(fmt.Errorf("%w: other requests did not end within %v, try again", panel.ErrUnavailable, r.settleWithin), r.p.renewAPI(old, r))
 	}
 	if err := old.halt(bounded); err != nil {
-		return r.give(fmt.Errorf("what the panel does by itself did not end within %v: %w", settleWithin, err))
+		return r.give(fmt.Errorf("what the panel does by itself did not end within %v: %w", r.settleWithin, err))
 	}
 	err := old.service.Replaceable(ctx)
 	if err = errors.Join(err, old.close()); err == nil {
@@ -140,15 +147,6 @@ func (r *panelRole) welcomeHost(ctx context.Context, next *panelRun) {
 	if _, err := r.p.ensureLocalNode(ctx, next.service, r.local); err != nil {
 		r.p.log.WarnContext(ctx, "this host's node was not brought up to date after the restoration", slog.String("error", oneLine(err)))
 	}
-}
-
-// reopen gives a panel whose streams were ended for nothing an API that has some again.
-func (r *panelRole) reopen(old *panelRun) error {
-	api, err := r.p.newAPI(old.service, r)
-	if err == nil {
-		r.set(&panelRun{records: old.records, service: old.service, api: api, stop: old.stop, ended: old.ended})
-	}
-	return err
 }
 
 // give ends the process: there is no panel, and nothing to make one of.

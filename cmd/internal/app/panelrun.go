@@ -15,11 +15,11 @@ import (
 type panelRun struct {
 	records store.Store
 	service *panel.Service
-	api     *web.Server
 	stop    context.CancelFunc // ends what the panel does by itself
 	ended   chan struct{}      // closed when that has ended; nil: it has not begun
 
 	mu       sync.Mutex // protects the rest
+	api      *web.Server
 	requests int
 	quiet    chan struct{} // closed when no other request is at work; nil: nobody waits for that
 	spared   int           // requests of those that wait
@@ -57,8 +57,19 @@ func (p *process) furnish(ctx context.Context, r *panelRun, restorer web.Restore
 	if err := p.adminKey(ctx, r.service); err != nil {
 		return err
 	}
-	r.api, err = p.newAPI(r.service, restorer)
-	return err
+	return p.renewAPI(r, restorer)
+}
+
+// renewAPI gives a run an API whose streams have not ended; those of the one before may be at work still.
+func (p *process) renewAPI(r *panelRun, restorer web.Restorer) error {
+	api, err := p.newAPI(r.service, restorer)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.api = api
+	return nil
 }
 
 func (p *process) storeOptions(master store.MasterKey) store.Options {
@@ -136,8 +147,14 @@ func (r *panelRun) settle(ctx context.Context, spared int) error {
 	}
 }
 
+func (r *panelRun) apiNow() *web.Server {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.api
+}
+
 // serveHTTP is the API of this run.
 func (r *panelRun) serveHTTP(w http.ResponseWriter, req *http.Request) {
 	defer r.leave()
-	r.api.Handler().ServeHTTP(w, req)
+	r.apiNow().Handler().ServeHTTP(w, req)
 }
