@@ -26,9 +26,13 @@ import (
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/enginetest"
 	"github.com/wgfleet/wgfleet/store"
+	"github.com/wgfleet/wgfleet/store/backup/backuptest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	backuptest.Cheap()
+	goleak.VerifyTestMain(m)
+}
 
 const testSecret agent.Secret = "a shared secret for the tests of the panel"
 

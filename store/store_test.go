@@ -8,10 +8,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wgfleet/wgfleet/store"
+	"github.com/wgfleet/wgfleet/store/backup/backuptest"
 	"github.com/wgfleet/wgfleet/store/storetest"
 )
 
 func TestMain(m *testing.M) {
+	backuptest.Cheap()
 	if dir := os.Getenv(writerDir); dir != "" {
 		os.Exit(writeUntilKilled(dir))
 	}

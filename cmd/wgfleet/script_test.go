@@ -21,9 +21,11 @@ import (
 	"github.com/wgfleet/wgfleet/cmd/internal/panelclient"
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/userspace"
+	"github.com/wgfleet/wgfleet/store/backup/backuptest"
 )
 
 func TestMain(m *testing.M) {
+	backuptest.Cheap()
 	testscript.Main(m, map[string]func(){"wgfleet": main})
 }
 

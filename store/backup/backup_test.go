@@ -18,13 +18,17 @@ import (
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/wgfleet/wgfleet/store/backup/backuptest"
+	"github.com/wgfleet/wgfleet/store/internal/cost"
 )
 
+// workFactor is that of the product.
+var workFactor = cost.WorkFactor
+
 func TestMain(m *testing.M) {
-	restore := Cheap()
-	code := m.Run()
-	restore()
-	os.Exit(code)
+	backuptest.Cheap()
+	os.Exit(m.Run())
 }
 
 const good Passphrase = "correct horse battery staple"
@@ -81,14 +85,14 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 }
 
 func TestWorkFactor(t *testing.T) {
-	before := workFactor
-	defer func() { workFactor = before }()
-	workFactor = 17
+	cheap := cost.WorkFactor
+	defer func() { cost.WorkFactor = cheap }()
+	require.Less(t, cheap, workFactor)
+	cost.WorkFactor = workFactor
 	file, _ := made(t, header, nil)
 	require.Contains(t, string(file[:200]), " 17\n", "of a file that is made outside of these tests")
 	_, err := Verify(bytes.NewReader(file), good)
 	require.NoError(t, err)
-	workFactor = maxWorkFactor + 1
 	dear := bytes.Replace(file, []byte(" 17\n"), []byte(" 22\n"), 1)
 	_, err = Verify(bytes.NewReader(dear), good)
 	require.ErrorIs(t, err, ErrDamaged, "a file can't ask for 4 GiB")
@@ -309,8 +313,6 @@ func mustJSON(t testing.TB, v any) []byte {
 
 // FuzzOpen reads anything at all as a file.
 func FuzzOpen(f *testing.F) {
-	restore := Cheap()
-	defer restore()
 	file, _ := made(f, header, map[string]string{"a": "1"})
 	f.Add(file)
 	f.Add([]byte(magic))

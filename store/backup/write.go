@@ -7,11 +7,9 @@ import (
 	"io"
 
 	"filippo.io/age"
-)
 
-// workFactor is scrypt's N as a power of two: 128 MiB and some 0.3 s for each guess, what OWASP asks for. age's own
-// 18 takes 256 MiB for each backup, in a process that may carry a node's traffic on a small machine.
-var workFactor = 17
+	"github.com/wgfleet/wgfleet/store/internal/cost"
+)
 
 // Writer writes one backup. Close ends it; without that it is not complete, and says so to its reader.
 type Writer struct {
@@ -30,7 +28,7 @@ func NewWriter(w io.Writer, p Passphrase, h Header) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encrypt the backup: %w", err)
 	}
-	to.SetWorkFactor(workFactor)
+	to.SetWorkFactor(cost.WorkFactor)
 	sealed, err := age.Encrypt(w, to)
 	if err != nil {
 		return nil, fmt.Errorf("encrypt the backup: %w", err)

@@ -29,7 +29,13 @@ import (
 
 	"github.com/wgfleet/wgfleet/engine"
 	"github.com/wgfleet/wgfleet/engine/kernel"
+	"github.com/wgfleet/wgfleet/store/backup/backuptest"
 )
+
+func TestMain(m *testing.M) {
+	backuptest.Cheap()
+	os.Exit(m.Run())
+}
 
 // buffer is written by a running process and read by its test.
 type buffer struct {
