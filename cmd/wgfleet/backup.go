@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,15 +39,17 @@ func newBackup(con *console) *cobra.Command {
 		Use: "backup FILE", Short: "Keep all that the panel knows in one encrypted file, while it runs", Args: usage(1, 1),
 		Long: `Keep all that the panel knows, private keys included, in one file that only the passphrase opens. The panel runs on
 meanwhile, and encrypts before anything leaves it. What arrives is decrypted and compared before the file has its name;
-on an error or an interrupt there is no file. FILE is - for standard output.`,
+on an error or an interrupt nothing is there, or what was there before. FILE is - for standard output.`,
+		SuggestionsMinimumDistance: 2,
 		Example: `  wgfleet backup wgfleet.backup
   wgfleet backup --passphrase-file /root/passphrase --force /backup/wgfleet.backup
   wgfleet backup verify wgfleet.backup`,
 	}
-	f := addPanelFlags(con, c)
+	f := addPanelAddress(con, c.Flags())
+	c.Flags().BoolVar(&f.json, "json", false, summaryJSON)
 	p := addPassphraseFlags(con, c)
 	force := c.Flags().Bool("force", false, "replace FILE where it is there")
-	c.RunE = f.run(func(ctx context.Context, client *panelclient.Client, args []string) error {
+	backUp := f.run(func(ctx context.Context, client *panelclient.Client, args []string) error {
 		if err := client.Private(); err != nil {
 			return err
 		}
@@ -55,8 +58,27 @@ on an error or an interrupt there is no file. FILE is - for standard output.`,
 		}
 		return backupToFile(ctx, f, client, p, args[0], *force)
 	})
-	c.AddCommand(backupVerify(f))
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := noCommand(c, args[0]); err != nil {
+			return err
+		}
+		return backUp(c, args)
+	}
+	c.AddCommand(backupVerify(con))
 	return c
+}
+
+// summaryJSON says what --json does where the panel's answer is no JSON.
+const summaryJSON = "print what the backup is as JSON"
+
+// noCommand refuses a file whose name is that of a subcommand, but for a slip: that was meant, and would be asked a
+// passphrase for.
+func noCommand(c *cobra.Command, file string) error {
+	near := c.SuggestionsFor(file)
+	if len(near) == 0 || file == "" || strings.ContainsAny(file, "./") {
+		return nil
+	}
+	return fmt.Errorf("there is no command %q (did you mean %s?); for a file of that name give ./%s", c.CommandPath()+" "+file, strings.Join(near, " or "), file)
 }
 
 func backupToStream(ctx context.Context, f *panelFlags, client *panelclient.Client, p *passphraseFlags) error {
@@ -116,14 +138,17 @@ func fetchBackup(ctx context.Context, con *console, client *panelclient.Client, 
 	return shown.bytes, sum, err
 }
 
-func backupVerify(f *panelFlags) *cobra.Command {
+func backupVerify(con *console) *cobra.Command {
 	c := &cobra.Command{
 		Use: "verify FILE", Short: "Open a backup and compare all that is in it, without a panel", Args: usage(1, 1),
-		Example: "  wgfleet backup verify wgfleet.backup",
+		Long: "Open a backup and compare all that is in it, without a panel. FILE is - for standard input.",
+		Example: `  wgfleet backup verify wgfleet.backup
+  ssh host cat wgfleet.backup | wgfleet backup verify --passphrase-file passphrase -`,
 	}
-	p := addPassphraseFlags(f.con, c)
+	asJSON := c.Flags().Bool("json", false, summaryJSON)
+	p := addPassphraseFlags(con, c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		file, err := os.Open(args[0])
+		file, err := con.open(args[0])
 		if err != nil {
 			return err
 		}
@@ -132,17 +157,32 @@ func backupVerify(f *panelFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		size, sum, err := verifyFile(c.Context(), f.con, file, passphrase)
+		name := args[0]
+		if name == "-" {
+			name = "standard input"
+		}
+		size, sum, err := verifyFile(c.Context(), con, file, passphrase)
 		if err != nil {
-			return fmt.Errorf("%s: %w", args[0], err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
-		if f.json {
-			return f.con.json(dataOf(args[0], size, sum))
+		if *asJSON {
+			return con.json(dataOf(args[0], size, sum))
 		}
-		f.con.printf("%s is whole: %s\n", printable(args[0]), inWords(size, sum))
+		con.printf("%s is whole: %s\n", printable(name), inWords(size, sum))
 		return nil
 	}
 	return c
+}
+
+// open opens a backup to read it; - is standard input.
+func (c *console) open(path string) (io.ReadCloser, error) {
+	if path != "-" {
+		return os.Open(path)
+	}
+	if in, ok := c.in.(*os.File); ok && isTerminal(in) {
+		return nil, errors.New("standard input is a terminal: send a backup to it, or name a file")
+	}
+	return io.NopCloser(c.in), nil
 }
 
 // verifyFile reads a backup to its end.
@@ -194,7 +234,7 @@ func (p *progress) end() {
 	}
 }
 
-// interruptible is a reader that ends with its context.
+// interruptible is a reader that ends with its context, though nothing may come from a pipe.
 type interruptible struct {
 	ctx context.Context //nolint:containedctx // of the command that reads
 	r   io.Reader
@@ -205,5 +245,14 @@ func (i *interruptible) Read(p []byte) (int, error) {
 	if err := context.Cause(i.ctx); err != nil {
 		return 0, err
 	}
-	return i.r.Read(p)
+	var ended error
+	n, err := waitFor(i.ctx, func() (int, error) {
+		n, err := i.r.Read(p)
+		ended = err
+		return n, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, ended
 }

@@ -105,6 +105,18 @@ func TestNewFileIsWholeOrNotThere(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), "not that of the file that was replaced")
 
+	free := filepath.Join(dir, "free")
+	gone := func(w io.Writer) error { return os.Remove(w.(*os.File).Name()) }
+	require.ErrorIs(t, writeNew(free, false, gone), os.ErrNotExist)
+	require.NoFileExists(t, free, "not even an empty one")
+	require.ErrorIs(t, writeNew(path, true, gone), os.ErrNotExist)
+	only("file")
+
+	nowhere := filepath.Join(dir, "nowhere", "file")
+	for _, err := range []error{mayWrite(nowhere, false), writeNew(nowhere, false, hello)} {
+		require.EqualError(t, err, "make a file in the folder "+filepath.Dir(nowhere)+": no such file or directory")
+	}
+
 	require.NoError(t, os.Symlink(path, filepath.Join(dir, "link")))
 	for _, other := range []string{dir, "/dev/null", filepath.Join(dir, "link")} {
 		require.ErrorContains(t, mayWrite(other, true), "is no file", other)
@@ -176,4 +188,26 @@ func TestBackupThatIsNotWholeLeavesNothing(t *testing.T) {
 	status, stderr = attempt(t.Context())
 	require.Zero(t, status, stderr)
 	require.FileExists(t, path)
+}
+
+// What comes from a pipe is verified as well, and waiting for it ends with an interrupt.
+func TestVerifyReadsStandardInput(t *testing.T) {
+	var whole, stdout, stderr bytes.Buffer
+	w, err := backup.NewWriter(&whole, testPassphrase, backup.Header{Schema: 1})
+	require.NoError(t, err)
+	_, err = w.Close()
+	require.NoError(t, err)
+	con := &console{in: &whole, out: &stdout, err: &stderr, environ: []string{passphraseEnv + "=" + testPassphrase}}
+	require.Zero(t, run(t.Context(), con, []string{"backup", "verify", "-"}), stderr.String())
+	require.Contains(t, stdout.String(), "standard input is whole: 0 records")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	r, never := io.Pipe()
+	defer never.Close()
+	con.in = r
+	go func() {
+		_, _ = never.Write(nil) // until somebody reads
+		cancel()
+	}()
+	require.Equal(t, exitInterrupted, run(ctx, con, []string{"backup", "verify", "-"}))
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/wgfleet/wgfleet/cmd/internal/app"
 	"github.com/wgfleet/wgfleet/cmd/internal/panelclient"
@@ -28,13 +29,19 @@ type panelFlags struct {
 }
 
 func addPanelFlags(con *console, c *cobra.Command) *panelFlags {
-	f := &panelFlags{con: con}
 	p := c.PersistentFlags()
+	f := addPanelAddress(con, p)
+	p.BoolVar(&f.json, "json", false, "print the data of the API's answer as JSON")
+	return f
+}
+
+// addPanelAddress adds those that say which panel, and as whom.
+func addPanelAddress(con *console, p *pflag.FlagSet) *panelFlags {
+	f := &panelFlags{con: con}
 	p.StringVar(&f.url, "url", "", "the panel [$WGFLEET_URL] (default "+panelclient.DefaultURL+")")
 	p.StringVar(&f.keyFile, "api-key-file", "", "file with the API key (default: $WGFLEET_API_KEY; else, where the panel\n"+
 		"is on this host, admin.key in its data folder if that can be read)")
 	p.StringVar(&f.caFile, "ca-file", "", "certificates to believe beside the system's [$WGFLEET_CA_FILE]")
-	p.BoolVar(&f.json, "json", false, "print the data of the API's answer as JSON")
 	return f
 }
 

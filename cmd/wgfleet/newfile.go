@@ -9,8 +9,12 @@ import (
 	"path/filepath"
 )
 
-// mayWrite refuses a path that is taken: by anything where force is not given, by what is no file in any case.
+// mayWrite refuses a path that is taken: by anything where force is not given, by what is no file in any case; and one in a
+// folder that is not there.
 func mayWrite(path string, force bool) error {
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return inFolder(path, err)
+	}
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -25,17 +29,26 @@ func mayWrite(path string, force bool) error {
 	return nil
 }
 
+// inFolder names the folder in which a file could not be made, in the place of a name that nobody gave.
+func inFolder(path string, err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		err = p.Err
+	}
+	return fmt.Errorf("make a file in the folder %s: %w", filepath.Dir(path), err)
+}
+
 // writeNew makes a file that is whole and on disk, for its owner alone, when it has its name. On an error there is none,
-// and one that was there is as it was.
+// and one that was there is as it was; but where the name itself may not be on disk, the error says so and the file stays.
 func writeNew(path string, force bool, fill func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, ".wgfleet-backup-*") // 0600
 	if err != nil {
-		return err
+		return inFolder(path, err)
 	}
+	renamed := false
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(tmp.Name()))
+		if err != nil && !renamed {
+			err = errors.Join(err, removed(tmp.Name()))
 		}
 	}()
 	err = fill(tmp)
@@ -54,9 +67,25 @@ func writeNew(path string, force bool, fill func(io.Writer) error) (err error) {
 		}
 	}
 	if err := os.Rename(tmp.Name(), path); err != nil {
+		if !force {
+			err = errors.Join(err, removed(path)) // what was claimed
+		}
 		return err
 	}
-	return syncDir(dir)
+	renamed = true
+	if err := syncDir(dir); err != nil {
+		return fmt.Errorf("%s is whole, but may not outlast a power cut: %w", path, err)
+	}
+	return nil
+}
+
+// removed removes a file, if it is there.
+func removed(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // claim makes an empty file, unless there is one: somebody may have made it meanwhile. link(2) would do both at once,

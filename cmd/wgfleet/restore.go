@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,6 +27,9 @@ the keys of the backup work as well, but for the administrator's that came from 
 	c.RunE = f.run(func(ctx context.Context, client *panelclient.Client, args []string) error {
 		if err := client.Private(); err != nil {
 			return err
+		}
+		if args[0] == "-" {
+			return errors.New("a backup is read twice, to compare it before it is sent: name a file, not standard input")
 		}
 		file, err := os.Open(args[0])
 		if err != nil {
