@@ -40,7 +40,8 @@ func addPanelAddress(con *console, p *pflag.FlagSet) *panelFlags {
 	f := &panelFlags{con: con}
 	p.StringVar(&f.url, "url", "", "the panel [$WGFLEET_URL] (default "+panelclient.DefaultURL+")")
 	p.StringVar(&f.keyFile, "api-key-file", "", "file with the API key (default: $WGFLEET_API_KEY; else, where the panel\n"+
-		"is on this host, admin.key in its data folder if that can be read)")
+		"is on this host, $WGFLEET_ADMIN_KEY, or admin.key in its data folder if that\n"+
+		"can be read)")
 	p.StringVar(&f.caFile, "ca-file", "", "certificates to believe beside the system's [$WGFLEET_CA_FILE]")
 	return f
 }
@@ -74,6 +75,9 @@ func (f *panelFlags) key(u *url.URL) (string, error) {
 	}
 	if !panelclient.IsLoopback(u) {
 		return "", errors.New("no API key: set WGFLEET_API_KEY or give --api-key-file")
+	}
+	if key := f.con.getenv("WGFLEET_ADMIN_KEY"); key != "" { // in the panel's container: its own setting
+		return key, nil
 	}
 	path := filepath.Join(app.DataDir(f.con.environ), app.AdminKeyFile)
 	b, err := os.ReadFile(path)
