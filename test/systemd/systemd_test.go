@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -108,6 +109,8 @@ func TestUnits(t *testing.T) {
 		require.NoFileExists(h, "/etc/systemd/system/wgfleet.socket")
 		_, err := get(h.Context(), agentAt+"/health")
 		require.ErrorIs(h, err, syscall.ECONNREFUSED)
+		h.goBack()
+		require.Equal(h, "active", h.sh("systemctl", "is-active", "wgfleet-panel.socket"))
 	})
 	step("and back, with the panel", func(h host) {
 		h.sh(v2, "install", "--panel")
@@ -115,6 +118,10 @@ func TestUnits(t *testing.T) {
 		require.Contains(h, h.sh("/usr/local/bin/wgfleet", "drift"), "in sync")
 		_, err := get(h.Context(), panelAt+"/api/health")
 		require.NoError(h, err)
+		h.goBack()
+		for _, unit := range []string{"wgfleet.socket", "wgfleet-panel.socket"} {
+			require.Equal(h, "active", h.sh("systemctl", "is-active", unit))
+		}
 	})
 	step("away", func(h host) {
 		out := h.sh(v2, "uninstall")
@@ -129,6 +136,37 @@ func TestUnits(t *testing.T) {
 		require.ErrorIs(h, err, syscall.ECONNREFUSED)
 		require.Contains(h, h.sh(v2, "uninstall"), "There is nothing to do.")
 	})
+}
+
+// goBack does what docs/backup.md says for an older wgfleet, while requests come in that start a service whose sockets are
+// open. The copy of the store is made here, as an upgrade makes it.
+func (h host) goBack() {
+	h.Helper()
+	const copied = "/var/lib/wgfleet/backups/20260131T120000.000Z-schema-1" // the document's
+	text, err := os.ReadFile("backup.md")
+	require.NoError(h, err)
+	_, block, found := strings.Cut(string(text), "```console root\n$ ")
+	require.True(h, found)
+	block, _, _ = strings.Cut(block, "```")
+	commands := strings.ReplaceAll(block, "\n$ ", "\n")
+	require.Contains(h, commands, filepath.Base(copied))
+
+	h.sh("sh", "-ec", "systemctl stop 'wgfleet*.socket'; systemctl stop wgfleet; mkdir -p -m 700 "+filepath.Dir(copied)+
+		"; cp -a /var/lib/wgfleet/panel "+copied+"; systemctl start --all 'wgfleet*.socket'; systemctl start wgfleet")
+	h.sh("/usr/local/bin/wgfleet", "group", "add", "later")
+	require.Contains(h, h.sh("/usr/local/bin/wgfleet", "group", "list"), "later")
+	ctx, cancel := context.WithCancel(h.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			_, _ = get(ctx, panelAt+"/api/health") // refused for a while
+		}
+	})
+	h.sh("sh", "-ec", commands)
+	cancel()
+	wg.Wait()
+	require.NotContains(h, h.sh("/usr/local/bin/wgfleet", "group", "list"), "later", "the panel is that of the copy")
+	h.sh("rm", "-r", "/var/lib/wgfleet/panel.newer", filepath.Dir(copied))
 }
 
 // exposure is what systemd says of how confined the unit is: 0 is best.
