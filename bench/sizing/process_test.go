@@ -1,13 +1,10 @@
 package sizing
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,81 +13,40 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/test/binary"
 )
 
 // process is a running `wgfleet serve` on netstack, on ports that were free.
 type process struct {
 	b       *testing.B
 	home    string
-	cmd     *exec.Cmd
 	started time.Duration // until it answered
 
-	agentURL, panelURL string
+	*binary.Process
 }
 
 // readyWithin is how long the start may take.
 const readyWithin = 5 * time.Minute
 
-// serve starts a process with that home and waits until it answers.
+// serve starts a process with that home and waits until it answers. It ends with the benchmark.
 func serve(b *testing.B, home string, args ...string) *process {
 	b.Helper()
-	p := &process{b: b, home: home, cmd: exec.Command(binary, append([]string{"serve"}, args...)...)}
-	p.cmd.Env = []string{
+	p := &process{b: b, home: home}
+	began := time.Now()
+	p.Process = binary.Start(b, binary.Options{Within: readyWithin, Args: append([]string{"serve"}, args...), Env: []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "WG_AGENT_SECRET=" + secret, "WG_AGENT_HOST=127.0.0.1", "WG_AGENT_PORT=0",
 		"WGFLEET_PANEL_PORT=0", "WGFLEET_ADMIN_KEY=" + secret, "WGFLEET_BACKEND=netstack", "WGFLEET_RATE_LIMIT=off",
 		"WG_AGENT_LOG_LEVEL=INFO", "WGFLEET_DATA_DIR=" + filepath.Join(home, "data"), "WGFLEET_CONF_DIR=" + filepath.Join(home, "wireguard"),
-	}
-	out, err := p.cmd.StdoutPipe()
-	require.NoError(b, err)
-	p.cmd.Stderr = p.cmd.Stdout
-	began := time.Now()
-	require.NoError(b, p.cmd.Start())
-	b.Cleanup(p.stop)
-	ready, tail := make(chan [2]string, 1), new(bytes.Buffer)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		lines := bufio.NewScanner(out)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			var line struct {
-				Msg   string
-				Agent string `json:"agent_url"`
-				Panel string `json:"panel_url"`
-			}
-			_ = json.Unmarshal(lines.Bytes(), &line) // lines for people are no JSON
-			if line.Msg == "wgfleet is ready" {
-				ready <- [2]string{line.Agent, line.Panel}
-			}
-			if tail.Len() < 4000 {
-				fmt.Fprintln(tail, lines.Text())
-			}
-		}
-	}()
-	select {
-	case urls := <-ready:
-		p.agentURL, p.panelURL = urls[0], urls[1]
-	case <-ended:
-		b.Fatalf("wgfleet ended:\n%s", tail)
-	case <-time.After(readyWithin):
-		b.Fatal("wgfleet is not ready")
-	}
+	}})
 	p.started = time.Since(began)
 	return p
-}
-
-// stop ends the process. It may be called twice.
-func (p *process) stop() {
-	if p.cmd.ProcessState == nil {
-		p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-		p.cmd.Wait()                          // its status is no matter
-	}
 }
 
 // memory returns a field of /proc/PID/status in MB, as VmRSS (what it has now) or VmHWM (the most that it had).
 func (p *process) memory(field string) float64 {
 	p.b.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
 	require.NoError(p.b, err)
 	for line := range strings.Lines(string(b)) {
 		if words := strings.Fields(line); len(words) == 3 && words[0] == field+":" {
@@ -109,7 +65,7 @@ const ticks = 100
 // cpu returns the seconds of processor that it used so far.
 func (p *process) cpu() float64 {
 	p.b.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Cmd.Process.Pid))
 	require.NoError(p.b, err)
 	_, rest, _ := bytes.Cut(b, []byte(") ")) // the name may hold spaces
 	words := strings.Fields(string(rest))

@@ -11,13 +11,14 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/test/binary"
 )
 
 const (
@@ -27,26 +28,12 @@ const (
 	window = 20 * time.Second
 )
 
-var binary string
-
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if flag.Lookup("test.bench").Value.String() == "" {
 		os.Exit(m.Run()) // nothing here needs the binary
 	}
-	dir, err := os.MkdirTemp("", "wgfleet-sizing-")
-	if err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "wgfleet")
-	build := exec.Command("go", "build", "-o", binary, "github.com/wgfleet/wgfleet/cmd/wgfleet")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("build: %v\n%s", err, out))
-	}
-	code := m.Run()
-	os.RemoveAll(dir) // a temporary folder
-	os.Exit(code)
+	os.Exit(binary.Main(m))
 }
 
 // some are all sizes, or with -short the first: enough to see that it can be measured.
@@ -72,7 +59,7 @@ func BenchmarkSizingAgent(b *testing.B) {
 				b.ReportMetric(p.memory("VmHWM"), "MB-peak")
 				b.ReportMetric(used[0], "%cpu")
 				b.ReportMetric(p.disk(), "MB-disk")
-				p.stop()
+				p.Stop()
 			}
 		})
 	}
@@ -102,13 +89,13 @@ func benchPanel(b *testing.B, nodes, peers int) {
 	for i := range nodes {
 		var n struct{ ID string }
 		p.call(http.MethodPost, "/api/nodes", map[string]any{
-			"name": fmt.Sprintf("node%d", i), "agent_url": a.agentURL, "wg_interface": fmt.Sprintf("wg%d", i), "secret": secret,
+			"name": fmt.Sprintf("node%d", i), "agent_url": a.AgentURL, "wg_interface": fmt.Sprintf("wg%d", i), "secret": secret,
 			"override_keepalive": 0,
 		}, &n)
 		p.call(http.MethodPost, "/api/nodes/"+n.ID+"/adopt", nil, nil)
 	}
 	peak := p.memory("VmHWM")
-	p.stop()
+	p.Stop()
 	p = serve(b, home, "--panel", "--no-agent")
 	<-time.After(settle)
 	used := idle(p, a)
@@ -131,8 +118,8 @@ func benchPanel(b *testing.B, nodes, peers int) {
 	b.ReportMetric(used[0], "%cpu")
 	b.ReportMetric(used[1], "%cpu-agents")
 	b.ReportMetric(p.disk(), "MB-disk")
-	p.stop()
-	a.stop()
+	p.Stop()
+	a.Stop()
 }
 
 // writeInterfaces writes the files of n interfaces with that many peers each.
@@ -166,7 +153,7 @@ func (p *process) call(method, path string, body, out any) {
 		text, err = json.Marshal(body)
 		require.NoError(p.b, err)
 	}
-	req, err := http.NewRequestWithContext(p.b.Context(), method, p.panelURL+path, bytes.NewReader(text))
+	req, err := http.NewRequestWithContext(p.b.Context(), method, p.PanelURL+path, bytes.NewReader(text))
 	require.NoError(p.b, err)
 	req.Header.Set("Authorization", "Bearer "+secret)
 	res, err := client.Do(req)

@@ -131,7 +131,7 @@ func TestBodyLimits(t *testing.T) {
 	require.Equal(t, "body_too_large", r.code())
 
 	// Without signature headers the answer comes before the body was sent.
-	c, err := net.Dial("tcp", strings.TrimPrefix(n.agentURL, "http://"))
+	c, err := net.Dial("tcp", strings.TrimPrefix(n.AgentURL, "http://"))
 	require.NoError(t, err)
 	defer c.Close()
 	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
@@ -300,11 +300,11 @@ func TestTheHostsFileAndTheLastGoodState(t *testing.T) {
 	require.Contains(t, text, key("new"))
 
 	want, id := n.peers(), agentID(t, n)
-	n.kill()
+	n.Kill()
 	n.start()
 	require.Equal(t, want, n.peers(), "after a power cut")
 	require.Equal(t, id, agentID(t, n))
-	require.Equal(t, 0, n.stop(), n.logs.String())
+	require.Equal(t, 0, n.Stop(), n.Log.String())
 	n.start()
 	require.Equal(t, want, n.peers(), "after a stop")
 }

@@ -40,7 +40,7 @@ func TestHiddenSecrets(t *testing.T) {
 	require.NotContains(t, text, psk)
 	for _, n := range []*node{n, never} {
 		for _, secret := range []string{private, psk, secret} {
-			require.NotContains(t, n.logs.String(), secret, "a secret in the log")
+			require.NotContains(t, n.Log.String(), secret, "a secret in the log")
 		}
 	}
 }

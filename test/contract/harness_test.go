@@ -3,8 +3,6 @@
 package contract
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -16,114 +14,30 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sort"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/test/binary"
 )
 
 const secret = "contract-secret-000-long-enough"
 
-var binary string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "wgfleet-contract-")
-	if err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "wgfleet")
-	build := exec.Command("go", "build", "-o", binary, "github.com/wgfleet/wgfleet/cmd/wgfleet")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("build: %v\n%s", err, out))
-	}
-	code := m.Run()
-	os.RemoveAll(dir) // a temporary folder
-	os.Exit(code)
-}
-
-// watchSources looks at every source of the binary. This package imports none of them, so that go
-// test would answer from its cache after they changed; it notes what a test looks at, not TestMain.
-var watchSources = sync.OnceFunc(func() {
-	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && d.Name() == ".git":
-			return filepath.SkipDir
-		case strings.HasSuffix(path, ".go"):
-			_, err = os.Stat(path)
-		}
-		return err
-	})
-	if err != nil {
-		panic(err)
-	}
-})
+func TestMain(m *testing.M) { os.Exit(binary.Main(m)) }
 
 // node is a running `wgfleet serve`.
 type node struct {
-	t    *testing.T
-	dir  string
-	conf string
-	env  []string
-	args []string
-	cmd  *exec.Cmd
-	logs *logs
-
-	agentURL, panelURL string
-}
-
-// logs collects the output and remembers the addresses in it.
-type logs struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
-	agent string // URL
-	panel string
-	added chan struct{}
-}
-
-func (l *logs) follow(r io.Reader) {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var line struct {
-			Msg   string
-			Agent string `json:"agent_url"`
-			Panel string `json:"panel_url"`
-		}
-		_ = json.Unmarshal(lines.Bytes(), &line) // lines for people are no JSON
-		l.mu.Lock()
-		l.text.Write(lines.Bytes())
-		l.text.WriteByte('\n')
-		if line.Msg == "wgfleet is ready" {
-			l.agent, l.panel = line.Agent, line.Panel
-		}
-		l.mu.Unlock()
-		select {
-		case l.added <- struct{}{}:
-		default:
-		}
-	}
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *logs) urls() (agent, panel string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.agent, l.panel
+	t               *testing.T
+	dir             string
+	conf            string
+	env             []string
+	args            []string
+	*binary.Process // nil before start
 }
 
 const wg0 = `# the office
@@ -140,7 +54,7 @@ AllowedIPs = 10.8.0.2/32
 
 // newNode prepares an agent on netstack with one interface; start runs it.
 func newNode(t *testing.T, env ...string) *node {
-	watchSources()
+	binary.WatchSources()
 	n := &node{t: t, dir: t.TempDir(), args: []string{"serve"}}
 	n.conf = filepath.Join(n.dir, "etc")
 	require.NoError(t, os.Mkdir(n.conf, 0o700))
@@ -158,44 +72,8 @@ func (n *node) file() string { return filepath.Join(n.conf, "wg0.conf") }
 
 func (n *node) start() *node {
 	n.t.Helper()
-	n.logs = &logs{added: make(chan struct{}, 1)}
-	n.cmd = exec.Command(binary, n.args...)
-	n.cmd.Dir, n.cmd.Env = n.dir, n.env
-	out, err := n.cmd.StdoutPipe()
-	require.NoError(n.t, err)
-	n.cmd.Stderr = n.cmd.Stdout
-	require.NoError(n.t, n.cmd.Start())
-	done := make(chan struct{})
-	go func() { n.logs.follow(out); close(done) }()
-	n.t.Cleanup(n.kill)
-	deadline := time.After(60 * time.Second)
-	for {
-		if n.agentURL, n.panelURL = n.logs.urls(); n.agentURL != "" {
-			return n
-		}
-		select {
-		case <-n.logs.added:
-		case <-done:
-			n.t.Fatalf("wgfleet ended before it was ready:\n%s", n.logs)
-		case <-deadline:
-			n.t.Fatalf("wgfleet is not ready:\n%s", n.logs)
-		}
-	}
-}
-
-// kill ends the process as a power cut does.
-func (n *node) kill() {
-	if n.cmd.ProcessState == nil {
-		n.cmd.Process.Kill() // it may have ended
-		n.cmd.Wait()         // killed
-	}
-}
-
-// stop ends it as systemd does and returns the exit status.
-func (n *node) stop() int {
-	require.NoError(n.t, n.cmd.Process.Signal(syscall.SIGTERM))
-	n.cmd.Wait() // the state says it
-	return n.cmd.ProcessState.ExitCode()
+	n.Process = binary.Start(n.t, binary.Options{Dir: n.dir, Env: n.env, Args: n.args, Within: time.Minute})
+	return n
 }
 
 // request is one exchange with the agent; zero values are filled in.
@@ -280,7 +158,7 @@ func (n *node) do(r request) response {
 	for k, v := range r.header {
 		header.Set(k, v)
 	}
-	u, err := url.Parse(n.agentURL)
+	u, err := url.Parse(n.AgentURL)
 	require.NoError(n.t, err)
 	u.Opaque = "//" + u.Host + r.target
 	req := &http.Request{Method: r.method, URL: u, Host: u.Host, Header: header, ContentLength: int64(len(r.body)), Body: io.NopCloser(strings.NewReader(r.body))}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/test/binary"
 )
 
 // kills is how often the agent dies.
@@ -57,14 +59,14 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 	n.start()
 	n.agree(writers, kills)
-	require.Equal(t, 0, n.stop())
+	require.Equal(t, 0, n.Stop())
 	require.GreaterOrEqual(t, writes, kills/2)
 	t.Logf("%d writes were acknowledged", writes)
 }
 
 // killWhileStarting kills a process that need not have come far.
 func (n *node) killWhileStarting(after time.Duration) {
-	cmd := exec.Command(binary, n.args...)
+	cmd := exec.Command(binary.Path(), n.args...)
 	cmd.Dir, cmd.Env = n.dir, n.env
 	require.NoError(n.t, cmd.Start())
 	<-time.After(after)
@@ -76,7 +78,7 @@ func (n *node) killWhileStarting(after time.Duration) {
 // before it has acknowledged a write. It returns how many were acknowledged.
 func (n *node) writeUntilKilled(writers []*writer, random *rand.Rand, busy bool) int {
 	after := time.Duration(random.Int64N(int64(40 * time.Millisecond)))
-	kill := sync.OnceFunc(func() { time.AfterFunc(after, func() { n.cmd.Process.Kill() }) })
+	kill := sync.OnceFunc(func() { time.AfterFunc(after, func() { n.Cmd.Process.Kill() }) })
 	if !busy {
 		kill()
 	}
@@ -92,7 +94,7 @@ func (n *node) writeUntilKilled(writers []*writer, random *rand.Rand, busy bool)
 		})
 	}
 	all.Wait()
-	n.cmd.Wait() // killed
+	n.Cmd.Wait() // killed
 	sum := 0
 	for _, k := range acknowledged {
 		sum += k
@@ -148,7 +150,7 @@ func quoted(texts []string) string {
 // try is do for an agent that may die meanwhile.
 func (n *node) try(r request) (int, string, error) {
 	stamp := strconv.FormatInt(time.Now().Unix(), 10)
-	req, err := http.NewRequest(r.method, n.agentURL+r.target, strings.NewReader(r.body))
+	req, err := http.NewRequest(r.method, n.AgentURL+r.target, strings.NewReader(r.body))
 	require.NoError(n.t, err)
 	req.Header.Set("X-Timestamp", stamp)
 	req.Header.Set("X-Signature", mac(secret, strings.Join([]string{r.method, r.target, r.body, stamp}, "|")))
@@ -175,7 +177,7 @@ func (n *node) agree(writers []*writer, round int) {
 			}
 		}
 		if w.done == nil || !samePeers(w.done, mine) { // an interrupted write was done, or was not
-			require.Equal(n.t, w.peers, mine, "round %d, writer %d: an acknowledged change is gone\n%s", round, w.id, n.logs)
+			require.Equal(n.t, w.peers, mine, "round %d, writer %d: an acknowledged change is gone\n%s", round, w.id, n.Log)
 		}
 		w.peers, w.done = mine, nil
 	}

@@ -44,19 +44,6 @@ func newFleet(t *testing.T, env ...string) *fleet {
 	return f
 }
 
-// seedPort is a folder to begin with whose wg0 has a port that hardly anybody else takes while the process is away: the
-// first free one from 51820 is what every other panel begins with.
-func seedPort(t *testing.T) string {
-	t.Helper()
-	c, err := net.ListenPacket("udp", ":0")
-	require.NoError(t, err)
-	defer c.Close()
-	dir := t.TempDir()
-	text := fmt.Sprintf("[Interface]\nAddress = 10.8.0.1/24\nListenPort = %d\n", c.LocalAddr().(*net.UDPAddr).Port)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "wg0.conf"), []byte(text), 0o600))
-	return dir
-}
-
 type envelope struct {
 	Status  bool   `json:"status"`
 	Message string `json:"message"`
@@ -75,7 +62,7 @@ func (f *fleet) call(method, path string, body any) (int, envelope, http.Header)
 		require.NoError(f.t, err)
 		in = bytes.NewReader(text)
 	}
-	req, err := http.NewRequest(method, f.panelURL+path, in)
+	req, err := http.NewRequest(method, f.PanelURL+path, in)
 	require.NoError(f.t, err)
 	if f.key != "" {
 		req.Header.Set("Authorization", "Bearer "+f.key)

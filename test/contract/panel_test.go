@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/test/binary"
 )
 
 func summary(r map[string]any) map[string]any { return r["summary"].(map[string]any) }
@@ -176,14 +178,14 @@ func TestFirstStart(t *testing.T) {
 	p := f.peer("laptop")
 	require.Equal(t, "10.8.0.2/32", p["allowed_ips"].([]any)[0], "the first usable one is the node's own")
 	require.Len(t, p["allowed_ips"], 2)
-	require.Contains(t, f.logs.String(), "wgfleet peer add", "what to do next is printed")
+	require.Contains(t, f.Log.String(), "wgfleet peer add", "what to do next is printed")
 	for _, name := range []string{"admin.key", "agent/agent.json", "master.key"} {
 		info, err := os.Stat(filepath.Join(f.dir, "data", name))
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), name)
 	}
 
-	res, err := http.NewRequest(http.MethodGet, f.panelURL+f.nodePath("/peers/%s/qr", p["id"]), nil)
+	res, err := http.NewRequest(http.MethodGet, f.PanelURL+f.nodePath("/peers/%s/qr", p["id"]), nil)
 	require.NoError(t, err)
 	res.Header.Set("wg-dashboard-apikey", f.key)
 	answer, err := panelHTTP.Do(res)
@@ -197,9 +199,9 @@ func TestFirstStart(t *testing.T) {
 }
 
 func TestPowerCut(t *testing.T) {
-	f := newFleet(t, "WGFLEET_SEED_DIR="+seedPort(t))
+	f := newFleet(t, "WGFLEET_SEED_DIR="+binary.SeedPort(t))
 	f.peer("laptop")
-	f.kill()
+	f.Kill()
 	f.start()
 	require.Equal(t, "in_sync", f.drift()["status"])
 	require.Len(t, f.ok("GET", f.nodePath("/peers"), nil), 1)
@@ -207,17 +209,17 @@ func TestPowerCut(t *testing.T) {
 
 // Who loses the file of an interface must not get another identity under its name.
 func TestAMissingFileIsNoNewIdentity(t *testing.T) {
-	f := newFleet(t, "WGFLEET_SEED_DIR="+seedPort(t))
+	f := newFleet(t, "WGFLEET_SEED_DIR="+binary.SeedPort(t))
 	f.peer("laptop")
-	f.stop()
+	f.Stop()
 	file := readFile(t, f.file())
 	require.NoError(t, os.Remove(f.file()))
 	f.start()
 	require.NoFileExists(t, f.file())
 	require.Equal(t, "unknown", f.drift()["status"])
 	require.Len(t, f.ok("GET", "/api/nodes", nil), 1)
-	require.Contains(t, f.logs.String(), "put wg0.conf back")
-	f.stop()
+	require.Contains(t, f.Log.String(), "put wg0.conf back")
+	f.Stop()
 	require.NoError(t, os.WriteFile(f.file(), []byte(file), 0o600))
 	f.start()
 	r := f.drift()
@@ -226,10 +228,10 @@ func TestAMissingFileIsNoNewIdentity(t *testing.T) {
 
 func TestALostMasterKeyIsNotReplaced(t *testing.T) {
 	f := newFleet(t)
-	f.stop()
+	f.Stop()
 	key := filepath.Join(f.dir, "data", "master.key")
 	require.NoError(t, os.Rename(key, key+".away"))
-	cmd := exec.Command(binary, f.args...)
+	cmd := exec.Command(binary.Path(), f.args...)
 	cmd.Dir, cmd.Env = f.dir, f.env
 	out, err := cmd.CombinedOutput()
 	require.Error(t, err)
@@ -239,7 +241,7 @@ func TestALostMasterKeyIsNotReplaced(t *testing.T) {
 
 func TestAnUnknownNodeIsNotInSync(t *testing.T) {
 	f := newFleet(t)
-	a := newAttacker(t, f.agentURL)
+	a := newAttacker(t, f.AgentURL)
 	p := f.peer("laptop")
 	f.ok("PUT", f.nodePath(""), map[string]any{"agent_url": a.server.URL})
 	require.Equal(t, "in_sync", f.drift()["status"])

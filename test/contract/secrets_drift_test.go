@@ -117,9 +117,9 @@ func TestNoSecretLeavesByDrift(t *testing.T) {
 	}
 	require.Greater(t, count, 25)
 	require.Contains(t, said.String(), "adopted 1", "the log tells of it")
-	require.Equal(t, 0, f.stop(), f.logs.String())
+	require.Equal(t, 0, f.Stop(), f.Log.String())
 
-	log := strings.Replace(f.logs.String(), f.key, "", 1) // printed once, at the start that made it
+	log := strings.Replace(f.Log.String(), f.key, "", 1) // printed once, at the start that made it
 	stored := filesBelow(t, filepath.Join(f.dir, "data", "panel"))
 	receiver.mu.Lock()
 	defer receiver.mu.Unlock()
@@ -136,7 +136,7 @@ func TestNoSecretLeavesByDrift(t *testing.T) {
 // openAPI returns the paths of the description, with their operations.
 func (f *fleet) openAPI(t *testing.T) map[string]map[string]any {
 	t.Helper()
-	res, err := panelHTTP.Get(f.panelURL + "/api/openapi.json")
+	res, err := panelHTTP.Get(f.PanelURL + "/api/openapi.json")
 	require.NoError(t, err)
 	defer res.Body.Close()
 	var doc struct {
@@ -151,7 +151,7 @@ func (f *fleet) stream(t *testing.T, events int) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.panelURL+"/api/events?since=2000-01-01T00:00:00Z", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.PanelURL+"/api/events?since=2000-01-01T00:00:00Z", nil)
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+f.key)
 	req.Header.Set("Accept", "text/event-stream")

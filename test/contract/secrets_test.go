@@ -61,9 +61,9 @@ func TestNoSecretLeaves(t *testing.T) {
 	hear("PUT", f.nodePath(""), map[string]any{"secret": 5, "name": ""})
 	said.WriteString(f.get("/v1/metrics").body + f.get("/v1/status").body + f.get("/health").body + f.get("/v1/wg").body)
 	said.WriteString(f.send("POST", "/v1/wg/wg0/peers", map[string]any{"public_key": key("x"), "preshared_key": secrets["PresharedKey"] + "x"}).body)
-	require.Equal(t, 0, f.stop(), f.logs.String())
+	require.Equal(t, 0, f.Stop(), f.Log.String())
 
-	log := strings.Replace(f.logs.String(), f.key, "", 1) // printed once, at the start that made it
+	log := strings.Replace(f.Log.String(), f.key, "", 1) // printed once, at the start that made it
 	stored := filesBelow(t, filepath.Join(f.dir, "data", "panel"))
 	for name, s := range secrets {
 		require.NotContains(t, said.String(), s, "%s in an answer", name)

@@ -6,55 +6,19 @@ package docs
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/test/binary"
 )
 
-// binaries is the folder of the built binary.
-var binaries string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "wgfleet-docs-")
-	if err != nil {
-		panic(err)
-	}
-	binaries = dir
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "wgfleet"), "github.com/wgfleet/wgfleet/cmd/wgfleet")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("build: %v\n%s", err, out))
-	}
-	code := m.Run()
-	os.RemoveAll(dir) // a temporary folder
-	os.Exit(code)
-}
-
-// watchSources looks at every source of the binary, so that go test does not answer from its cache
-// after one changed: this package imports none of them.
-var watchSources = sync.OnceFunc(func() {
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && d.Name() == ".git":
-			return filepath.SkipDir
-		case strings.HasSuffix(path, ".go"):
-			_, err = os.Stat(path)
-		}
-		return err
-	})
-	if err != nil {
-		panic(err)
-	}
-})
+func TestMain(m *testing.M) { os.Exit(binary.Main(m)) }
 
 // tools are the programs that the documents' commands need beside wgfleet, each with Debian's package.
 var tools = map[string]string{"bash": "bash", "curl": "curl", "jq": "jq", "openssl": "openssl", "base64": "coreutils"}
@@ -82,7 +46,7 @@ func TestDocuments(t *testing.T) {
 		_, err := exec.LookPath(tool)
 		require.NoError(t, err, "the documents' commands need %s: apt-get install %s", tool, pkg)
 	}
-	watchSources()
+	binary.WatchSources()
 	for _, name := range names(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -180,12 +144,8 @@ func (s *stage) performInBackground(where string, it item, next []item) {
 		return fmt.Sprintf("%s\nprinted:\n%s\nthe document shows:\n%s", where, b, strings.Join(it.output, "\n"))
 	})
 	if b, err := os.ReadFile(path); err == nil && s.panelURL == "" {
-		l := newServerLog()
-		l.follow(strings.NewReader(string(b)))
-		select {
-		case urls := <-l.ready:
-			s.panelAt(urls[1])
-		default:
+		if _, panelURL, ok := binary.Ready(string(b)); ok {
+			s.panelAt(panelURL)
 		}
 	}
 }

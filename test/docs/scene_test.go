@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wgfleet/wgfleet/test/binary"
 )
 
 // stage is what a document finds: a folder, a shell in it, and where it does not start them itself, a
@@ -38,7 +40,7 @@ type stage struct {
 	secret   string // of berlin
 
 	berlinHome string
-	seed       string // a variable: see seedPort
+	seed       string // a variable: see binary.SeedPort
 }
 
 var client = &http.Client{Timeout: 30 * time.Second}
@@ -46,8 +48,8 @@ var client = &http.Client{Timeout: 30 * time.Second}
 // newStage prepares a folder with a shell.
 func newStage(t *testing.T) *stage {
 	s := &stage{t: t, dir: t.TempDir()}
-	require.NoError(t, os.Symlink(binaries, filepath.Join(s.dir, "bin")))
-	s.seed = "WGFLEET_SEED_DIR=" + seedPort(t)
+	require.NoError(t, os.Symlink(filepath.Dir(binary.Path()), filepath.Join(s.dir, "bin")))
+	s.seed = "WGFLEET_SEED_DIR=" + binary.SeedPort(t)
 	s.panelEnv = environment(s.dir)
 	s.shell = newShell(t, s.dir, append(environment(s.dir), s.seed))
 	return s
@@ -57,7 +59,7 @@ func newStage(t *testing.T) *stage {
 func (s *stage) startPanel() {
 	s.panel = newServer(s.t, s.dir, true, s.seed)
 	s.panel.start()
-	s.panelAt(s.panel.panelURL)
+	s.panelAt(s.panel.PanelURL)
 	s.shell.set("DATA", filepath.Join(s.dir, "data"))
 	s.berlinJoins()
 }
@@ -81,12 +83,12 @@ func (s *stage) berlinJoins() {
 	s.newSecret()
 	s.berlin = newServer(s.t, home, false, "WG_AGENT_SECRET_FILE="+s.secretFile())
 	s.berlin.start()
-	s.wgfleet("node", "add", "berlin", "--agent-url", s.berlin.agentURL, "--secret-file", s.secretFile(),
+	s.wgfleet("node", "add", "berlin", "--agent-url", s.berlin.AgentURL, "--secret-file", s.secretFile(),
 		"--endpoint", "berlin.example.com", "--pool", "10.9.0.0/24")
 	s.wgfleet("node", "test", "berlin")
 	s.wgfleet("peer", "add", "berlin", "laptop")
 	s.wgfleet("peer", "add", "berlin", "phone")
-	s.shell.set("AGENT", s.berlin.agentURL)
+	s.shell.set("AGENT", s.berlin.AgentURL)
 }
 
 func (s *stage) secretFile() string { return filepath.Join(s.dir, "berlin.secret") }
@@ -100,7 +102,7 @@ func (s *stage) newSecret() {
 // wgfleet runs a client command.
 func (s *stage) wgfleet(args ...string) string {
 	s.t.Helper()
-	cmd := exec.Command(filepath.Join(binaries, "wgfleet"), args...)
+	cmd := exec.Command(binary.Path(), args...)
 	cmd.Env = s.panelEnv
 	var out, problem bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problem
@@ -115,7 +117,7 @@ var scenes = map[string]func(s *stage, args []string){
 	"start":    func(s *stage, _ []string) { s.restart() },
 	"secret":   func(s *stage, _ []string) { s.berlin.stop(); s.newSecret(); s.restart() },
 	"serve":    func(s *stage, args []string) { s.serveAnew(args) },
-	"panel":    func(s *stage, _ []string) { s.panel.stop(); s.panel.start(); s.panelAt(s.panel.panelURL) },
+	"panel":    func(s *stage, _ []string) { s.panel.stop(); s.panel.start(); s.panelAt(s.panel.PanelURL) },
 	"clock":    func(s *stage, args []string) { s.clock(args[0]) },
 	"lose":     func(s *stage, args []string) { s.call(http.MethodDelete, "/peers/"+s.keyOf(args[0]), nil) },
 	"stranger": func(s *stage, args []string) { s.stranger(args[0]) },
@@ -139,7 +141,7 @@ func (s *stage) play(text string) {
 // restart starts berlin's agent, on whatever port is free, and tells the panel.
 func (s *stage) restart() {
 	s.berlin.start()
-	s.moveTo(s.berlin.agentURL)
+	s.moveTo(s.berlin.AgentURL)
 }
 
 // serveAnew starts berlin's agent with these settings, whose files are in the document's folder.
@@ -164,10 +166,10 @@ func (s *stage) clock(ahead string) {
 	by, err := time.ParseDuration(ahead)
 	require.NoError(s.t, err)
 	if by == 0 {
-		s.moveTo(s.berlin.agentURL)
+		s.moveTo(s.berlin.AgentURL)
 		return
 	}
-	agent, err := url.Parse(s.berlin.agentURL)
+	agent, err := url.Parse(s.berlin.AgentURL)
 	require.NoError(s.t, err)
 	server := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -213,7 +215,7 @@ func (s *stage) call(method, path string, body any) {
 	target, stamp := "/v1/wg/wg0"+path, strconv.FormatInt(time.Now().Unix(), 10)
 	mac := hmac.New(sha256.New, []byte(s.secret))
 	fmt.Fprintf(mac, "%s|%s|%s|%s", method, target, text, stamp)
-	req, err := http.NewRequestWithContext(s.t.Context(), method, s.berlin.agentURL+target, bytes.NewReader(text))
+	req, err := http.NewRequestWithContext(s.t.Context(), method, s.berlin.AgentURL+target, bytes.NewReader(text))
 	require.NoError(s.t, err)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-Timestamp", stamp)
