@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -84,7 +85,12 @@ func (s *Server) guarded(a action) action {
 		default:
 			return tooMany(backupRetry)
 		}
-		defer func() { <-s.backups }()
+		defer func() {
+			// The passphrase took 128 MiB, by now the garbage that the next one would come on top of; and the process may
+			// carry a node's traffic.
+			debug.FreeOSMemory()
+			<-s.backups
+		}()
 		return run(c)
 	}
 	return a
