@@ -277,7 +277,7 @@ func TestConfigOfANewInterface(t *testing.T) {
 	require.Contains(t, string(n.mustDo("POST", "/v1/wg/wg7/disable", nil).body), `"was_up":false`)
 	n.mustDo("DELETE", "/v1/wg/wg7", nil)
 	require.NoFileExists(t, filepath.Join(n.o.ConfDir, "wg7.conf"))
-	require.NoDirExists(t, filepath.Join(n.o.DataDir, stateFolder, "wg7"))
+	require.NoDirExists(t, filepath.Join(n.o.DataDir, StateFolder, "wg7"))
 	require.Equal(t, 404, n.do("DELETE", "/v1/wg/wg7", nil).status)
 }
 
@@ -293,7 +293,7 @@ func TestNamesDoNotReachFiles(t *testing.T) {
 			require.Contains(t, []int{404, 422}, r.status, "%s %s", w.method, name)
 		}
 	}
-	for _, dir := range []string{n.o.ConfDir, filepath.Join(n.o.DataDir, stateFolder)} {
+	for _, dir := range []string{n.o.ConfDir, filepath.Join(n.o.DataDir, StateFolder)} {
 		entries, err := os.ReadDir(dir)
 		require.NoError(t, err)
 		require.Len(t, entries, 1, dir)

@@ -142,7 +142,7 @@ func TestJournalDamagedInTheMiddle(t *testing.T) {
 		n.mustDo("POST", peersPath, peer(i))
 	}
 	n.stop()
-	dir := filepath.Join(n.o.DataDir, stateFolder, "wg0")
+	dir := filepath.Join(n.o.DataDir, StateFolder, "wg0")
 	logs, err := filepath.Glob(filepath.Join(dir, logPrefix+"*"))
 	require.NoError(t, err)
 	require.Len(t, logs, 1)

@@ -16,7 +16,7 @@ import (
 // fails stops neither the others nor the agent: it is logged and shown as down.
 func (s *Server) Start(ctx context.Context) error {
 	names := s.names(ctx)
-	kept, err := os.ReadDir(filepath.Join(s.o.DataDir, stateFolder))
+	kept, err := os.ReadDir(filepath.Join(s.o.DataDir, StateFolder))
 	if err != nil {
 		return fmt.Errorf("read the data folder: %w", err)
 	}

@@ -187,7 +187,7 @@ func TestDamagedStateIsSetAside(t *testing.T) {
 	n := newNode(t, withConf(t))
 	n.mustDo("POST", peersPath, peer(1))
 	n.stop()
-	dir := filepath.Join(n.o.DataDir, stateFolder, "wg0")
+	dir := filepath.Join(n.o.DataDir, StateFolder, "wg0")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, snapshotName), bytes.Repeat([]byte("x"), 100), 0o600))
 	n.start()
 	require.Len(t, n.device("wg0").Peers, 1, "the file speaks")

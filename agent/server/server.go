@@ -51,7 +51,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{o.DataDir, filepath.Join(o.DataDir, stateFolder)} {
+	for _, dir := range []string{o.DataDir, filepath.Join(o.DataDir, StateFolder)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("make the data folder: %w", err)
 		}
@@ -272,10 +272,11 @@ func (s *Server) openSlot(sl *slot) error {
 	return nil
 }
 
-const stateFolder = "interfaces"
+// StateFolder is where the data folder has the last good state of each interface, in a folder of its name.
+const StateFolder = "interfaces"
 
 func (s *Server) journalDir(name string) string {
-	return filepath.Join(s.o.DataDir, stateFolder, name)
+	return filepath.Join(s.o.DataDir, StateFolder, name)
 }
 
 // backends lists where an interface may be found.

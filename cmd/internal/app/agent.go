@@ -14,8 +14,11 @@ import (
 	"github.com/wgfleet/wgfleet/engine/netstack"
 )
 
-// agentFolder is the agent's part of the data folder.
-const agentFolder = "agent"
+// AgentFolder is the agent's part of the data folder, and StatesFolder where it keeps each interface in a folder of its name.
+const (
+	AgentFolder  = "agent"
+	StatesFolder = AgentFolder + "/" + server.StateFolder
+)
 
 func agentSecret(text string) agent.Secret { return agent.Secret(text) }
 
@@ -76,7 +79,7 @@ func (p *process) newAgent() (*server.Server, error) {
 	}
 	s, err := server.New(server.Options{
 		Backend: b, Attach: attacher(p.Settings.Backend, p.kind),
-		ConfDir: p.ConfDir, DataDir: p.file(agentFolder),
+		ConfDir: p.ConfDir, DataDir: p.file(AgentFolder),
 		Secret: p.Agent.Secret, PreviousSecret: p.Agent.PreviousSecret,
 		MaxTimestampAge: p.Agent.MaxTimestampAge, RequireNonce: p.Agent.RequireNonce,
 		Hooks: p.Agent.Hooks, ExposeSecrets: p.Agent.ExposeSecrets, Metrics: p.Agent.Metrics,

@@ -10,6 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// LockFile is the file of the data folder that a running process has locked.
+const LockFile = "lock"
+
 // openFolder makes the data folder, 0700, and locks it: one process each. unlock gives it back.
 func openFolder(dir string) (unlock func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -24,7 +27,7 @@ func openFolder(dir string) (unlock func() error, err error) {
 			return nil, fmt.Errorf("data folder %s is open to others and can't be closed: %w", dir, err)
 		}
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, LockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w: name another with --data-dir", err)
 	}

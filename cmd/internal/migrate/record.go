@@ -22,6 +22,8 @@ type record struct {
 	From  string             `json:"from"`
 	Unit  *recordedUnit      `json:"unit"` // of the old agent; nil: there was none
 	Files []hostfile.Written `json:"files"`
+
+	Folders []string `json:"folders"` // those that were not there before, the outermost first
 }
 
 type recordedUnit struct {

@@ -116,6 +116,11 @@ WantedBy=multi-user.target
 
 func (p *Plan) keepRecord(context.Context) error {
 	p.record.At = p.o.Now().UTC()
+	paths := []string{recordPath}
+	for _, w := range p.record.Files {
+		paths = append(paths, w.Path)
+	}
+	p.record.Folders = p.o.missing(paths...)
 	return p.o.writeRecord(p.record)
 }
 

@@ -155,8 +155,11 @@ func (h *tree) files() map[string]string {
 	h.Helper()
 	out := map[string]string{}
 	require.NoError(h, filepath.WalkDir(h.root, func(path string, d os.DirEntry, err error) error {
-		if err != nil || strings.HasPrefix(path, h.root+"/proc") || strings.HasPrefix(path, h.root+"/state") {
+		if err != nil || strings.HasPrefix(path, h.root+"/proc") {
 			return err
+		}
+		if d.IsDir() {
+			out[strings.TrimPrefix(path, h.root)] = "a folder"
 		}
 		if text, rerr := os.ReadFile(path); rerr == nil {
 			out[strings.TrimPrefix(path, h.root)] = string(text)
@@ -216,7 +219,7 @@ func (f *fakeSystemd) startOurs(ctx context.Context) error {
 	env := systemd.ParseEnvironment(f.read(envPath))
 	secret, _ := env.Get("WG_AGENT_SECRET")
 	s, err := server.New(server.Options{
-		Backend: f.fake, Attach: f.fake, ConfDir: f.root + confDir, DataDir: f.root + "/state", Secret: agent.Secret(secret),
+		Backend: f.fake, Attach: f.fake, ConfDir: f.root + confDir, DataDir: filepath.Join(f.root, dataDir, app.AgentFolder), Secret: agent.Secret(secret),
 		Up: []string{server.UpNone}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 )
 
 // Undone is what came of Undo.
@@ -60,12 +61,21 @@ func (o Options) goBack(ctx context.Context, r record) (warnings []string, err e
 			warnings = append(warnings, w.Path+" was changed since and stays: remove it by hand")
 		}
 	}
-	_ = os.Remove(o.at(envDir)) // only where it is empty
 	if err := o.Systemd.Reload(ctx); err != nil {
 		return warnings, err
 	}
+	stays, err := o.forget(ctx, r)
+	if err != nil {
+		return warnings, err
+	}
+	if stays != "" {
+		warnings = append(warnings, stays)
+	}
 	if err := os.Remove(o.at(recordPath)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return warnings, fmt.Errorf("remove the record of the migration: %w", err)
+	}
+	for _, dir := range slices.Backward(r.Folders) {
+		_ = os.Remove(o.at(dir)) // only where it is empty
 	}
 	return warnings, nil
 }
