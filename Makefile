@@ -11,7 +11,7 @@ LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-19s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## write the static binary to bin/wgfleet
@@ -80,6 +80,10 @@ test-kernel: ## the kernel backend on real kernel WireGuard (boots Debian's kern
 .PHONY: test-migrate
 test-migrate: ## a host of its own moved from the old agent to the new and back (root; boots systemd in a container)
 	.ci/in-systemd ./test/migrate
+
+.PHONY: test-migrate-kernel
+test-migrate-kernel: ## the same move on real kernel WireGuard (boots systemd on Debian's kernel under QEMU)
+	.ci/in-systemd --kernel ./test/migrate
 
 .PHONY: test-systemd
 test-systemd: ## the units as systemd runs them: installed, confined, upgraded under load (root; boots systemd in a container)

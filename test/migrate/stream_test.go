@@ -25,15 +25,16 @@ import (
 
 const (
 	echoPort = 7777
-	pause    = 5 * time.Millisecond // between two datagrams, and between two pieces of the long stream
-	piece    = 8 << 10              // bytes
-	settle   = 30 * time.Second     // how long what is on its way may take
+	settle   = 30 * time.Second // how long what is on its way may take
+	look     = 5 * time.Millisecond
 )
 
 // stream is a client of wg0 that sends numbered datagrams and one long TCP stream; the host sends both back. Nothing is
 // sent twice by us: a datagram that the tunnel loses is missing for good.
 type stream struct {
 	datagrams, long net.Conn
+	pause           time.Duration // between two datagrams, and between two pieces of the long stream
+	piece           int           // bytes
 
 	stop     chan struct{}
 	sent     uint64 // datagrams, once sending has ended
@@ -89,6 +90,10 @@ func (t *tally) missing(sent uint64) (out []uint64) {
 func (h host) stream() *stream {
 	h.Helper()
 	s := &stream{stop: make(chan struct{}), wrote: sha256.New(), read: sha256.New(), problems: make(chan error, 4)}
+	s.pause, s.piece = 5*time.Millisecond, 8<<10
+	if h.kernel { // in a machine that is emulated
+		s.pause, s.piece = 25*time.Millisecond, 2<<10
+	}
 	h.answer(s)
 	c, err := mesh.NewClient(mesh.Options{
 		PrivateKey: h.client.private, PresharedKey: h.client.preshared, Addresses: []netip.Addr{clientAddr}, Peer: h.node,
@@ -153,7 +158,7 @@ func (h host) answer(s *stream) {
 
 // each calls f with 0, 1, … until the stream is stopped, and returns how often that was.
 func (s *stream) each(f func(n uint64) error) uint64 {
-	tick := time.NewTicker(pause)
+	tick := time.NewTicker(s.pause)
 	defer tick.Stop()
 	for n := uint64(0); ; n++ {
 		if err := f(n); err != nil {
@@ -189,7 +194,7 @@ func (s *stream) readDatagrams() {
 }
 
 func (s *stream) sendLong() {
-	b := make([]byte, piece)
+	b := make([]byte, s.piece)
 	random := rand.NewChaCha8([32]byte{1})
 	s.each(func(uint64) error {
 		_, _ = random.Read(b) // never fails
@@ -224,8 +229,8 @@ func (s *stream) advance(h host) {
 	h.Helper()
 	datagrams, bytes := s.back.count(), s.echoed.Load()
 	require.Eventually(h, func() bool {
-		return s.back.count() > datagrams+10 && s.echoed.Load() > bytes+10*piece
-	}, settle, pause, "the stream stands still")
+		return s.back.count() > datagrams+10 && s.echoed.Load() > bytes+int64(10*s.piece)
+	}, settle, look, "the stream stands still")
 }
 
 // end stops sending and wants everything to have come back, once.
@@ -241,7 +246,7 @@ func (s *stream) end(h host) {
 	default:
 	}
 	for until := time.Now().Add(settle); s.back.count() < int(s.sent) && time.Now().Before(until) && time.Since(s.back.at()) < settle/6; {
-		time.Sleep(pause) //nolint:forbidigo // what is on its way comes by itself
+		time.Sleep(look) //nolint:forbidigo // what is on its way comes by itself
 	}
 	require.Empty(h, s.here.missing(s.sent), "datagrams of %d that did not come to the host", s.sent)
 	require.Empty(h, s.back.missing(s.sent), "datagrams of %d that did not come back", s.sent)

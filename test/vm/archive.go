@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 )
 
 // File types of stat(2), in the mode field.
@@ -54,6 +57,42 @@ func (a *archive) close() error {
 		return a.err
 	}
 	return a.w.Flush()
+}
+
+// tree puts everything below a folder of the host where it lies there; root owns it here.
+func (a *archive) tree(folder string) {
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == folder {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		name, perm := strings.TrimPrefix(path, folder+"/"), int(info.Mode().Perm())
+		switch info.Mode().Type() {
+		case fs.ModeDir:
+			a.entry(name, typeDir|perm, 0, 0, nil)
+		case fs.ModeSymlink:
+			target, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			a.symlink(name, target)
+		case 0:
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			a.entry(name, typeRegular|perm, 0, 0, content)
+		default:
+			return fmt.Errorf("%s is neither file, folder nor symbolic link", path)
+		}
+		return nil
+	})
+	if a.err == nil {
+		a.err = err
+	}
 }
 
 func (a *archive) entry(name string, mode, major, minor int, content []byte) {

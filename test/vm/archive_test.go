@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,6 +52,27 @@ func TestArchive(t *testing.T) {
 		{"var/run", "120777", "/run"},
 		{"TRAILER!!!", "0", ""},
 	}, read(t, b.Bytes()))
+}
+
+func TestArchiveOfAFolder(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(dir+"/usr/bin", 0o755))
+	require.NoError(t, os.WriteFile(dir+"/usr/bin/tool", []byte("tool"), 0o750))
+	require.NoError(t, os.Symlink("usr/bin", dir+"/bin"))
+	var b bytes.Buffer
+	a := newArchive(&b)
+	a.tree(dir)
+	require.NoError(t, a.close())
+	require.Equal(t, []entry{
+		{"bin", "120777", "usr/bin"},
+		{"usr", "40755", ""},
+		{"usr/bin", "40755", ""},
+		{"usr/bin/tool", "100750", "tool"},
+		{"TRAILER!!!", "0", ""},
+	}, read(t, b.Bytes()))
+	a = newArchive(&b)
+	a.tree(dir + "/none")
+	require.ErrorContains(t, a.close(), "none")
 }
 
 func TestArchiveSaysWhatItCouldNotRead(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 type Plan struct {
 	Modules  []string   // files, in the order of loading
 	Programs [][]string // each with its arguments, one after the other
+	Boot     string     // what takes the place of /init instead
 }
 
 func main() {
@@ -31,11 +32,13 @@ func run(args []string, stderr io.Writer) error {
 	initFile := f.String("init", "", "the static `program` that becomes /init")
 	tree := f.String("modules-in", "", "the `folder` of the kernel's modules, searched whole")
 	names := f.String("modules", "", "the modules that are needed, `a,b,c`; what they depend on comes too")
+	root := f.String("root", "", "a `folder` whose content becomes the root file system")
+	boot := f.String("boot", "", "the `path` in it of the program that becomes process 1 once the modules are loaded")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if *out == "" || *initFile == "" || *tree == "" || f.NArg() == 0 {
-		return errors.New("usage: vm -out FILE -init PROGRAM -modules-in FOLDER -modules a,b 'PROGRAM ARGUMENT…' …")
+	if *out == "" || *initFile == "" || *tree == "" || (f.NArg() == 0) == (*boot == "") {
+		return errors.New("usage: vm -out FILE -init PROGRAM -modules-in FOLDER -modules a,b {'PROGRAM ARGUMENT…' … | -root FOLDER -boot PATH}")
 	}
 	modules, err := findModules(*tree)
 	if err != nil {
@@ -45,11 +48,11 @@ func run(args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return write(*out, *initFile, order, f.Args())
+	return write(*out, *initFile, *root, Plan{Boot: *boot}, order, f.Args())
 }
 
 // write makes the initramfs. Each of programs is a line of a file of the host and its arguments.
-func write(out, initFile string, modules []module, programs []string) error {
+func write(out, initFile, root string, plan Plan, modules []module, programs []string) error {
 	f, err := os.Create(out)
 	if err != nil {
 		return err
@@ -62,7 +65,9 @@ func write(out, initFile string, modules []module, programs []string) error {
 	a.symlink("var/run", "/run")
 	a.charDevice("dev/console", 5, 1)
 	a.hostFile("init", initFile)
-	var plan Plan
+	if root != "" {
+		a.tree(filepath.Clean(root))
+	}
 	for _, m := range modules {
 		plan.Modules = append(plan.Modules, "/modules/"+m.name)
 		a.hostFile("modules/"+m.name, m.file)

@@ -2,7 +2,7 @@
 
 // Command init is the first process of the virtual machine that .ci/test-kernel boots: it mounts what
 // a program expects, loads the modules of /plan.json, runs its programs one after the other and ends
-// the machine with their result.
+// the machine with their result; or it becomes the program that the plan says, such as systemd.
 //
 // It owns the whole machine and refuses to run as anything but process 1. The result is a line
 // "vm: exit N" on the console, which a kernel that fell over cannot have written, and the exit status
@@ -51,6 +51,7 @@ func run(out io.Writer) error {
 	var plan struct {
 		Modules  []string
 		Programs [][]string
+		Boot     string
 	}
 	if err := json.Unmarshal(b, &plan); err != nil {
 		return err
@@ -62,6 +63,9 @@ func run(out io.Writer) error {
 	}
 	if err := loopback(); err != nil {
 		return fmt.Errorf("bring up lo: %w", err)
+	}
+	if plan.Boot != "" {
+		return fmt.Errorf("%s: %w", plan.Boot, unix.Exec(plan.Boot, []string{plan.Boot}, []string{"PATH=/usr/sbin:/usr/bin"}))
 	}
 	var failed []error
 	for _, p := range plan.Programs {
