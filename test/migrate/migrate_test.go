@@ -22,6 +22,7 @@ import (
 func TestThereAndBack(t *testing.T) {
 	h := newHost(t)
 	s := h.stream()
+	h.settled()
 	before, was := h.devices(), h.snapshot()
 	step := func(name string, f func(h host)) {
 		require.True(t, t.Run(name, func(t *testing.T) {

@@ -127,6 +127,16 @@ func (h host) session() engine.Stats {
 	return s
 }
 
+// retry is when wireguard-go sends an initiation again (REKEY_TIMEOUT and its jitter), and some time more. It does so even
+// with a session where the answer came before its timer was set.
+const retry = 6 * time.Second
+
+// settled waits until no handshake is on its way.
+func (h host) settled() {
+	h.Helper()
+	require.Eventually(h, func() bool { return time.Since(h.session().LastHandshake) > retry }, 5*retry, retry/60)
+}
+
 // same wants the session to be the one of before: no handshake was needed, and nothing was counted anew.
 func (h host) same(before engine.Stats) {
 	h.Helper()
