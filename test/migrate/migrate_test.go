@@ -75,6 +75,9 @@ func TestThereAndBack(t *testing.T) {
 		kept, err := os.ReadFile(record)
 		require.NoError(h, err)
 		h.silent(kept)
+		if h.kernel { // what follows is not the kernel's affair, and each program costs seconds where it is emulated
+			return
+		}
 		require.Contains(h, h.migrate(0, "--apply"), "this host was moved to wgfleet on ")
 		h.ours()
 		h.sh("systemctl", "restart", "wgfleet.service")
@@ -92,6 +95,9 @@ func TestThereAndBack(t *testing.T) {
 		s.advance(h)
 		h.same(session)
 		s.end(h)
+		if h.kernel {
+			return
+		}
 		require.Contains(h, h.migrate(0, "--undo"), "There is no migration to undo.")
 	})
 	back("ours does not start", func(h host) {

@@ -134,7 +134,7 @@ const retry = 6 * time.Second
 // settled waits until no handshake is on its way.
 func (h host) settled() {
 	h.Helper()
-	require.Eventually(h, func() bool { return time.Since(h.session().LastHandshake) > retry }, 5*retry, retry/60)
+	require.Eventually(h, func() bool { return time.Since(h.session().LastHandshake) > retry }, 5*retry, retry/12)
 }
 
 // same wants the session to be the one of before: no handshake was needed, and nothing was counted anew.

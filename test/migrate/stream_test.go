@@ -26,7 +26,7 @@ import (
 const (
 	echoPort = 7777
 	settle   = 30 * time.Second // how long what is on its way may take
-	look     = 5 * time.Millisecond
+	look     = 20 * time.Millisecond
 )
 
 // stream is a client of wg0 that sends numbered datagrams and one long TCP stream; the host sends both back. Nothing is
@@ -92,7 +92,7 @@ func (h host) stream() *stream {
 	s := &stream{stop: make(chan struct{}), wrote: sha256.New(), read: sha256.New(), problems: make(chan error, 4)}
 	s.pause, s.piece = 5*time.Millisecond, 8<<10
 	if h.kernel { // in a machine that is emulated
-		s.pause, s.piece = 25*time.Millisecond, 2<<10
+		s.pause, s.piece = 50*time.Millisecond, 1<<10
 	}
 	h.answer(s)
 	c, err := mesh.NewClient(mesh.Options{
