@@ -89,6 +89,10 @@ test-migrate-kernel: ## the same move on real kernel WireGuard (boots systemd on
 test-systemd: ## the units as systemd runs them: installed, confined, upgraded under load (root; boots systemd in a container)
 	.ci/in-systemd ./test/systemd
 
+.PHONY: test-quickstart
+test-quickstart: ## docs/quickstart.md and docs/migration.md followed as written, each on a host of its own (root; boots systemd in a container)
+	.ci/in-systemd ./test/quickstart
+
 .PHONY: test-image
 test-image: build ## the Dockerfile built and run confined, deploy/compose followed as written (root; a Docker of its own, no registry)
 	.ci/test-image

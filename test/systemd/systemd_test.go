@@ -143,7 +143,7 @@ func TestUnits(t *testing.T) {
 func (h host) goBack() {
 	h.Helper()
 	const copied = "/var/lib/wgfleet/backups/20260131T120000.000Z-schema-1" // the document's
-	text, err := os.ReadFile("backup.md")
+	text, err := os.ReadFile("docs/backup.md")
 	require.NoError(h, err)
 	_, block, found := strings.Cut(string(text), "```console root\n$ ")
 	require.True(h, found)

@@ -1,0 +1,11 @@
+//go:build root
+
+package quickstart
+
+import "testing"
+
+func TestQuickstart(t *testing.T) {
+	w := newWorld(t)
+	w.build()
+	w.follow("docs/quickstart.md", "## On a host")
+}
