@@ -21,20 +21,18 @@ type command struct {
 
 var prompt = regexp.MustCompile(`^(\w+)\$ +`)
 
-// commands are those of a section's blocks "console root", up to the next heading of the same level or above. A \ at the
-// end continues a command; the lines after it are what it prints.
+// commands are those of a section's blocks "console root", up to the next heading of any level. A \ at the end continues a
+// command; the lines after it are what it prints.
 func commands(t *testing.T, document, heading string) []command {
 	t.Helper()
 	text, err := os.ReadFile(document)
 	require.NoError(t, err)
-	level, _, _ := strings.Cut(heading, " ")
 	var out []command
 	inside, block, goesOn := false, false, false
 	for i, line := range strings.Split(string(text), "\n") {
 		switch {
 		case !block && strings.HasPrefix(line, "#"):
-			above, _, _ := strings.Cut(line, " ")
-			inside = line == heading || inside && len(above) > len(level)
+			inside = line == heading
 		case inside && line == "```console root":
 			block = true
 		case block && line == "```":

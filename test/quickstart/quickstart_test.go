@@ -8,4 +8,5 @@ func TestQuickstart(t *testing.T) {
 	w := newWorld(t)
 	w.build()
 	w.follow("docs/quickstart.md", "## On a host")
+	w.follow("docs/quickstart.md", "### Everything through the tunnel")
 }

@@ -5,6 +5,7 @@ package quickstart
 import (
 	"bufio"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -39,6 +40,8 @@ func newShell(t *testing.T, env []string, args ...string) *shell {
 	return &shell{in: in, out: bufio.NewScanner(out), marker: "end of " + rand.Text()}
 }
 
+var errEnded = errors.New("the shell ended")
+
 // run types one command and returns what it printed and its exit status.
 func (s *shell) run(text string) (printed, status string, err error) {
 	quoted := "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
@@ -52,5 +55,5 @@ func (s *shell) run(text string) (printed, status string, err error) {
 		}
 		b.WriteString(s.out.Text() + "\n")
 	}
-	return b.String(), "", fmt.Errorf("the shell ended: %w", s.out.Err())
+	return b.String(), "", errors.Join(errEnded, s.out.Err())
 }
