@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,23 @@ var tools = map[string]string{"bash": "bash", "curl": "curl", "jq": "jq", "opens
 // own starts its panel itself.
 var own = map[string]bool{"README.md": true}
 
-// notRun lists the commands that are not run here, by the document: they need root or hosts of their own. The
+// followed are the parts of documents whose commands another suite runs as written, by the file that names the part.
+var followed = map[string]map[string]string{
+	"docs/quickstart.md": {
+		"## On a host":                      "test/quickstart/quickstart_test.go",
+		"### Everything through the tunnel": "test/quickstart/quickstart_test.go",
+		"## In a container":                 ".ci/test-image",
+	},
+	"docs/migration.md": {
+		"## From the Python agent":           "test/migrate/document_test.go",
+		"## From wg-quick alone":             "test/quickstart/migration_test.go",
+		"## From WGDashboard":                "test/quickstart/migration_test.go",
+		"## From wg-easy":                    "test/quickstart/migration_test.go",
+		"### Disabled clients of version 14": "test/quickstart/migration_test.go",
+	},
+}
+
+// notRun lists the commands that are run nowhere as written, by the document: they need root or hosts of their own. The
 // suites test/host and test/migrate do as they do, in namespaces and on a host that systemd runs.
 var notRun = map[string][]string{
 	"README.md": {
@@ -38,7 +55,8 @@ var notRun = map[string][]string{
 		"systemctl stop 'wgfleet*.socket'", "systemctl stop wgfleet", "cd /var/lib/wgfleet", "mv panel panel.newer", "cp -a …",
 		"systemctl start --all 'wgfleet*.socket'", "systemctl start wgfleet",
 	},
-	"docs/gateway.md": {"docker run …"},
+	"docs/gateway.md":    {"docker run …"},
+	"docs/quickstart.md": {"kubectl apply …", "kubectl -n wgfleet rollout status …", "wgfleet node add cluster …", "wgfleet peer add cluster laptop"},
 }
 
 func TestDocuments(t *testing.T) {
@@ -80,8 +98,14 @@ func (d document) runs() bool {
 func (d document) checkNotRun(t *testing.T) {
 	t.Helper()
 	var left []string
+	for part, file := range followed[d.name] {
+		require.True(t, slices.ContainsFunc(d.items, func(it item) bool { return it.part == part && it.how == elsewhere }), "%s has nothing to follow below %q", d.name, part)
+		text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(file)))
+		require.NoError(t, err)
+		require.Contains(t, string(text), strings.TrimLeft(part, "# "), "%s does not follow %q of %s", file, part, d.name)
+	}
 	for _, it := range d.items {
-		if it.how == elsewhere {
+		if _, ok := followed[d.name][it.part]; it.how == elsewhere && !ok {
 			t.Logf("%s:%d: not run here: %s", d.name, it.line, it.text)
 			left = append(left, it.text)
 		}

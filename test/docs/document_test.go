@@ -29,6 +29,7 @@ type item struct {
 	line   int
 	how    string
 	text   string
+	part   string // the heading above
 	scene  bool
 	played bool     // the scene, while a command before it goes on
 	output []string // nil where none is shown
@@ -50,9 +51,14 @@ var (
 func parse(name, text string) (document, error) {
 	d := document{name: name}
 	lines := strings.Split(text, "\n")
+	part := ""
 	for i := 0; i < len(lines); i++ {
+		if strings.HasPrefix(lines[i], "#") {
+			part = lines[i]
+			continue
+		}
 		if m := sceneComment.FindStringSubmatch(lines[i]); m != nil {
-			d.items = append(d.items, item{line: i + 1, text: m[1], scene: true})
+			d.items = append(d.items, item{line: i + 1, text: m[1], part: part, scene: true})
 			continue
 		}
 		m := fence.FindStringSubmatch(lines[i])
@@ -71,6 +77,7 @@ func parse(name, text string) (document, error) {
 		}
 		for _, it := range items {
 			it.line += first + 1
+			it.part = part
 			d.items = append(d.items, it)
 		}
 	}
@@ -170,11 +177,11 @@ func TestParse(t *testing.T) {
 	}, "\n"))
 	require.NoError(t, err)
 	require.Equal(t, []item{
-		{line: 2, text: "stop berlin", scene: true},
-		{line: 4, text: "a \\\n  b", output: []string{"out", ""}},
-		{line: 8, text: "c"},
-		{line: 11, text: "f() {\n}"},
-		{line: 15, how: elsewhere, text: "d"},
+		{line: 2, part: "# X", text: "stop berlin", scene: true},
+		{line: 4, part: "# X", text: "a \\\n  b", output: []string{"out", ""}},
+		{line: 8, part: "# X", text: "c"},
+		{line: 11, part: "# X", text: "f() {\n}"},
+		{line: 15, part: "# X", how: elsewhere, text: "d"},
 	}, d.items)
 	for _, bad := range []string{
 		"```console\nno prompt\n```", "```console\n```", "```console\n$ no end", "```console sometimes\n$ a\n```", "```console\nhost$ a\n```",

@@ -100,6 +100,19 @@ func TestThereAndBack(t *testing.T) {
 		}
 		require.Contains(h, h.migrate(0, "--undo"), "There is no migration to undo.")
 	})
+	step("as the document has it", func(h host) {
+		states := []func(out string){
+			func(out string) { require.Contains(h, out, "Nothing was changed"); h.old() },
+			func(string) { h.ours() },
+			func(string) { h.old() },
+		}
+		h.documented(func(command, out string) {
+			require.NotEmpty(h, states, command)
+			states[0](out)
+			states = states[1:]
+		})
+		require.Empty(h, states)
+	})
 	back("ours does not start", func(h host) {
 		require.NoError(h, os.MkdirAll("/var/lib/wgfleet", 0o700))
 		lock, err := os.OpenFile("/var/lib/wgfleet/lock", os.O_CREATE|os.O_RDWR, 0o600)
