@@ -42,9 +42,11 @@ func TestAConnectionTakenAtTheEndIsAnswered(t *testing.T) {
 	p := &process{log: newLogger(io.Discard, 0), tasks: new(errgroup.Group)}
 	p.cleanups.log = p.log
 	p.serve("requests", &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.NotFoundHandler()}, l, func() {})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+inner.Addr().String(), nil)
+	require.NoError(t, err)
 	answered := make(chan error, 1)
 	go func() {
-		res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(mustRequest(t, "http://"+inner.Addr().String()))
+		res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
 		if err == nil {
 			res.Body.Close()
 		}
@@ -59,11 +61,4 @@ func TestAConnectionTakenAtTheEndIsAnswered(t *testing.T) {
 		t.Fatal("nobody was answered")
 	}
 	require.NoError(t, p.tasks.Wait())
-}
-
-func mustRequest(t *testing.T, url string) *http.Request {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	require.NoError(t, err)
-	return req
 }

@@ -23,6 +23,9 @@ var doors = []door{
 	{panelSocket, "WGFLEET_PANEL_HOST", "WGFLEET_PANEL_PORT", "127.0.0.1", "10086"},
 }
 
+// listenText takes away where the unit itself listens.
+const listenText = "[Socket]\nListenStream=\n" + "ListenStream=%s\n"
+
 // dropIn has the socket elsewhere than the unit as it comes.
 func (d door) dropIn() string { return path.Join(unitDir, d.unit+".d", "listen.conf") }
 
@@ -67,7 +70,7 @@ func (p *Plan) listen() error {
 		to := net.JoinHostPort(host, port)
 		before := len(p.steps)
 		file := d.dropIn()
-		if err := p.file("write "+file+": it listens on "+to, file, "[Socket]\nListenStream=\nListenStream="+to+"\n", 0o644); err != nil {
+		if err := p.file("write "+file+": it listens on "+to, file, fmt.Sprintf(listenText, to), 0o644); err != nil {
 			return err
 		}
 		p.moved[d.unit] = len(p.steps) > before
