@@ -119,7 +119,9 @@ func (r *panelRole) replace(ctx context.Context, made *store.Restored) error {
 	if err := old.settle(bounded, 1); err != nil {
 		return errors.Join(fmt.Errorf("%w: other requests did not end within %v, try again", panel.ErrUnavailable, r.settleWithin), r.p.renewAPI(old, r))
 	}
-	if err := old.halt(bounded); err != nil {
+	halting, cancel := context.WithTimeout(ctx, r.settleWithin) // its own time: without it the process ends
+	defer cancel()
+	if err := old.halt(halting); err != nil {
 		return r.give(fmt.Errorf("what the panel does by itself did not end within %v: %w", r.settleWithin, err))
 	}
 	err := old.service.Replaceable(ctx)
