@@ -309,8 +309,10 @@ func TestSettingsThatAreThere(t *testing.T) {
 	require.NoFileExists(t, h.root+listen)
 	require.Contains(t, h.bus.done, "start wgfleet.socket", "it is where it was")
 	for text, want := range map[string]string{
-		"WG_AGENT_SECRET=x": "/etc/wgfleet/wgfleet.env sets WG_AGENT_SECRET, and the unit reads the secret from /etc/wgfleet/agent.secret",
-		"WG_AGENT_HOST=vpn": `expected an IP address, for the socket of systemd`,
+		"WG_AGENT_SECRET=x":                    "/etc/wgfleet/wgfleet.env sets WG_AGENT_SECRET, and the unit reads the secret from /etc/wgfleet/agent.secret",
+		"WG_AGENT_HOST=vpn":                    `expected an IP address, for the socket of systemd`,
+		"WG_AGENT_PORT=0":                      "expected a port from 1 to 65535",
+		"WG_AGENT_PORT=\"80\nExecStartPre=x\"": "expected a port from 1 to 65535",
 	} {
 		set(text)
 		before := h.files()

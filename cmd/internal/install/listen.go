@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path"
+	"strconv"
 
 	"github.com/wgfleet/wgfleet/cmd/internal/systemd"
 )
@@ -66,6 +67,9 @@ func (p *Plan) listen() error {
 		}
 		if net.ParseIP(host) == nil {
 			return fmt.Errorf("%s sets %s to %q: expected an IP address, for the socket of systemd", envPath, d.hostKey, host)
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("%s sets %s to %q: expected a port from 1 to 65535, for the socket of systemd", envPath, d.portKey, port)
 		}
 		to := net.JoinHostPort(host, port)
 		before := len(p.steps)
