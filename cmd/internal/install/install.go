@@ -68,6 +68,8 @@ type Systemd interface {
 type record struct {
 	Units []string           `json:"units"` // that may run or start at boot
 	Files []hostfile.Written `json:"files"`
+	// Running says that systemd runs what these files say. Else it may hold a socket that is elsewhere by now.
+	Running bool `json:"running"`
 }
 
 // Plan is what is going to be done.
@@ -120,7 +122,8 @@ func New(o Options) (*Plan, error) {
 	}
 	p.step("complete the record", func(context.Context) error {
 		r := p.new
-		if o.Systemd == nil || o.NoStart { // nothing was stopped
+		r.Running = o.Systemd != nil && !o.NoStart
+		if !r.Running { // nothing was stopped
 			r.Units = append(r.Units, p.old.Units...)
 		}
 		return p.keepRecord(r)
@@ -137,7 +140,11 @@ func begin(o Options) (*Plan, error) {
 		return nil, fmt.Errorf("%s is no folder: expected the root of a system", o.Root)
 	}
 	old, err := readRecord(o.Root)
-	return &Plan{o: o, old: old, moved: map[string]bool{}}, err
+	p := &Plan{o: o, old: old, moved: map[string]bool{}}
+	for _, d := range doors {
+		p.moved[d.unit] = len(old.Units) > 0 && !old.Running
+	}
+	return p, err
 }
 
 // Units are those that start the service, for systemctl.

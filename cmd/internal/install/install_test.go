@@ -303,6 +303,18 @@ func TestSettingsThatAreThere(t *testing.T) {
 	require.ErrorContains(t, p.Apply(t.Context()), "where another program has the port")
 	require.True(t, h.bus.active[service], "it carries traffic")
 
+	// A run that was cut off before the socket moved is made good by the next, though all is written.
+	h.install(h.with("v1"))
+	set("WG_AGENT_HOST=::3\n")
+	h.bus.fails = "reload"
+	p, err = New(h.with("v1"))
+	require.NoError(t, err)
+	require.ErrorContains(t, p.Apply(t.Context()), "reload: no")
+	require.True(t, h.bus.active[agentSocket])
+	h.bus.done = nil
+	h.install(h.with("v1"))
+	require.Contains(t, h.bus.done, "start wgfleet.socket")
+
 	set("")
 	h.bus.done = nil
 	h.install(h.with("v1"))

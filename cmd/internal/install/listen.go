@@ -77,7 +77,7 @@ func (p *Plan) listen() error {
 		if err := p.file("write "+file+": it listens on "+to, file, fmt.Sprintf(listenText, to), 0o644); err != nil {
 			return err
 		}
-		p.moved[d.unit] = len(p.steps) > before
+		p.moved[d.unit] = p.moved[d.unit] || len(p.steps) > before
 	}
 	return nil
 }
